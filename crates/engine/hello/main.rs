@@ -2,12 +2,11 @@
 //!
 //! Without arguments it prints a greeting and ends. `serve [PORT]` answers HTTP on port 80 (or PORT) with a page about
 //! the container it runs in. It is compiled by `build.rs` as a static executable from this one file: standard library
-//! only, no allocation of threads beyond [`CONNECTIONS_MAX`], and nothing is read but `/proc` and `/sys/fs/cgroup`.
+//! only, at most [`CONNECTIONS_MAX`] threads, and nothing is read but `/proc` and `/sys/fs/cgroup`.
 //! It is process 1 of its container, where signals without a handler are ignored, so it installs one for SIGTERM and SIGINT.
 
 #![warn(clippy::pedantic)]
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::ExitCode;
@@ -85,7 +84,9 @@ struct Place;
 
 impl Place {
     fn take() -> Option<Self> {
-        let taken = CONNECTIONS.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < CONNECTIONS_MAX).then_some(n + 1));
+        let taken = CONNECTIONS.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+            (n < CONNECTIONS_MAX).then_some(n + 1)
+        });
         taken.is_ok().then_some(Self)
     }
 }
@@ -98,7 +99,10 @@ impl Drop for Place {
 
 fn main() -> ExitCode {
     end_on_signals();
-    let arguments: Vec<String> = env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<String> = env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         [] => match io::stdout().write_all(GREETING.as_bytes()) {
@@ -152,12 +156,18 @@ fn serve(port: u16) -> ExitCode {
 
 /// Answers on a thread of its own, or with 503 here when too many are busy or the pids limit is reached.
 fn accept(stream: TcpStream, started: Instant) {
-    let Some(place) = Place::take() else { return busy(stream) };
-    let Ok(spare) = stream.try_clone() else { return };
-    let spawned = thread::Builder::new().stack_size(128 * 1024).spawn(move || {
-        let _place = place;
-        converse(stream, started);
-    });
+    let Some(place) = Place::take() else {
+        return busy(stream);
+    };
+    let Ok(spare) = stream.try_clone() else {
+        return;
+    };
+    let spawned = thread::Builder::new()
+        .stack_size(128 * 1024)
+        .spawn(move || {
+            let _place = place;
+            converse(stream, started);
+        });
     if spawned.is_err() {
         busy(spare);
     }
@@ -165,30 +175,54 @@ fn accept(stream: TcpStream, started: Instant) {
 
 fn busy(mut stream: TcpStream) {
     drop(stream.set_write_timeout(Some(CLIENT_TIMEOUT)));
-    drop(send(&mut stream, &message("503 Service Unavailable", "Too many connections at one time."), true));
+    drop(send(
+        &mut stream,
+        &message(
+            "503 Service Unavailable",
+            "Too many connections at one time.",
+        ),
+        true,
+    ));
 }
 
 /// One request, one answer, one line in the log.
 fn converse(mut stream: TcpStream, started: Instant) {
     drop(stream.set_read_timeout(Some(CLIENT_TIMEOUT)));
     drop(stream.set_write_timeout(Some(CLIENT_TIMEOUT)));
-    let peer = stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |a| a.ip().to_string());
-    let Ok(head) = read_head(&mut stream) else { return };
+    let peer = stream
+        .peer_addr()
+        .map_or_else(|_| "unknown".to_owned(), |a| a.ip().to_string());
+    let Ok(head) = read_head(&mut stream) else {
+        return;
+    };
     let request = parse_head(&head);
     let answer = match &request {
         None => message("400 Bad Request", "This is not an HTTP request."),
-        Some(Request { method: "GET" | "HEAD", target }) if path(target) == "/" => {
+        Some(Request {
+            method: "GET" | "HEAD",
+            target,
+        }) if path(target) == "/" => {
             let number = REQUESTS.fetch_add(1, Ordering::Relaxed) + 1;
-            Answer { status: "200 OK", body: page(&stream, &peer, started, number) }
+            Answer {
+                status: "200 OK",
+                body: page(&stream, &peer, started, number),
+            }
         }
-        Some(Request { method: "GET" | "HEAD", .. }) => message("404 Not Found", "There is one page here: /"),
+        Some(Request {
+            method: "GET" | "HEAD",
+            ..
+        }) => message("404 Not Found", "There is one page here: /"),
         Some(_) => message("405 Method Not Allowed", "Only GET and HEAD are answered."),
     };
     let with_body = request.as_ref().is_none_or(|r| r.method != "HEAD");
     drop(send(&mut stream, &answer, with_body));
     let code = answer.status.get(..3).unwrap_or(answer.status);
     match request {
-        Some(r) => say(&format!("{peer} {} {} {code}", printable(r.method), printable(r.target))),
+        Some(r) => say(&format!(
+            "{peer} {} {} {code}",
+            printable(r.method),
+            printable(r.target)
+        )),
         None => say(&format!("{peer} - - {code}")),
     }
 }
@@ -200,7 +234,11 @@ fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
     loop {
         let n = stream.read(&mut buffer)?;
         head.extend_from_slice(&buffer[..n]);
-        if n == 0 || head.len() > HEAD_MAX_BYTES || head.windows(4).any(|w| w == b"\r\n\r\n") || head.windows(2).any(|w| w == b"\n\n") {
+        if n == 0
+            || head.len() > HEAD_MAX_BYTES
+            || head.windows(4).any(|w| w == b"\r\n\r\n")
+            || head.windows(2).any(|w| w == b"\n\n")
+        {
             return Ok(head);
         }
     }
@@ -211,9 +249,16 @@ fn parse_head(head: &[u8]) -> Option<Request<'_>> {
         return None;
     }
     let line = head.split(|&b| b == b'\n').next()?;
-    let mut words = std::str::from_utf8(line).ok()?.trim_end_matches('\r').split(' ');
+    let mut words = std::str::from_utf8(line)
+        .ok()?
+        .trim_end_matches('\r')
+        .split(' ');
     let (method, target, version) = (words.next()?, words.next()?, words.next()?);
-    (words.next().is_none() && !method.is_empty() && target.starts_with('/') && version.starts_with("HTTP/1.")).then_some(Request { method, target })
+    (words.next().is_none()
+        && !method.is_empty()
+        && target.starts_with('/')
+        && version.starts_with("HTTP/1."))
+    .then_some(Request { method, target })
 }
 
 /// The target without its query.
@@ -223,7 +268,10 @@ fn path(target: &str) -> &str {
 
 /// A client's text for the log: no control characters, bounded.
 fn printable(text: &str) -> String {
-    text.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars()
+        .take(200)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 fn send(stream: &mut TcpStream, answer: &Answer, with_body: bool) -> io::Result<()> {
@@ -250,12 +298,20 @@ fn send(stream: &mut TcpStream, answer: &Answer, with_body: bool) -> io::Result<
 }
 
 fn message(status: &'static str, text: &str) -> Answer {
-    Answer { status, body: document(status, &format!("<h1>{}</h1><p>{}</p>", escape(status), escape(text))) }
+    Answer {
+        status,
+        body: document(
+            status,
+            &format!("<h1>{}</h1><p>{}</p>", escape(status), escape(text)),
+        ),
+    }
 }
 
 fn page(stream: &TcpStream, peer: &str, started: Instant, number: u64) -> String {
     let name = host_name();
-    let address = stream.local_addr().map_or_else(|_| "unknown".to_owned(), |a| a.to_string());
+    let address = stream
+        .local_addr()
+        .map_or_else(|_| "unknown".to_owned(), |a| a.to_string());
     let mut body = format!(
         "<h1>Hello from {}</h1><p>This page comes from inside a container that Gantry runs.</p>",
         escape(&name)
@@ -264,10 +320,16 @@ fn page(stream: &TcpStream, peer: &str, started: Instant, number: u64) -> String
         ("Host name", name),
         ("Address", address),
         ("Your address", peer.to_owned()),
-        ("Process", format!("{} of this pid namespace", std::process::id())),
+        (
+            "Process",
+            format!("{} of this pid namespace", std::process::id()),
+        ),
         ("Up for", duration(started.elapsed())),
         ("Requests", number.to_string()),
-        ("Kernel", read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned())),
+        (
+            "Kernel",
+            read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
+        ),
     ];
     section(&mut body, "Container", &container);
     section(&mut body, "Limits", &limits());
@@ -276,9 +338,15 @@ fn page(stream: &TcpStream, peer: &str, started: Instant, number: u64) -> String
 }
 
 fn section(body: &mut String, title: &str, rows: &[Row]) {
-    drop(write!(body, "<h2>{}</h2><table>", escape(title)));
+    body.extend(["<h2>", &escape(title), "</h2><table>"]);
     for (name, value) in rows {
-        drop(write!(body, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value)));
+        body.extend([
+            "<tr><th>",
+            &escape(name),
+            "</th><td>",
+            &escape(value),
+            "</td></tr>",
+        ]);
     }
     body.push_str("</table>");
 }
@@ -308,19 +376,38 @@ fn escape(text: &str) -> String {
 
 /// The limits of the container's cgroup, from the v2 tree or else from the v1 hierarchies.
 fn limits() -> Vec<Row> {
-    let memory = first(&["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]);
-    let used = first(&["/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes"]);
+    let memory = first(&[
+        "/sys/fs/cgroup/memory.max",
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+    ]);
+    let used = first(&[
+        "/sys/fs/cgroup/memory.current",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+    ]);
     let pids = first(&["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"]);
     let cpu = read("/sys/fs/cgroup/cpu.max").or_else(|| {
-        let quota = first(&["/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us"])?;
-        let period = first(&["/sys/fs/cgroup/cpu/cpu.cfs_period_us", "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us"])?;
+        let quota = first(&[
+            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
+            "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us",
+        ])?;
+        let period = first(&[
+            "/sys/fs/cgroup/cpu/cpu.cfs_period_us",
+            "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us",
+        ])?;
         Some(format!("{quota} {period}"))
     });
     vec![
         ("Memory", memory.map_or_else(unknown, |m| memory_limit(&m))),
-        ("Memory in use", used.and_then(|u| u.parse().ok()).map_or_else(unknown, bytes)),
+        (
+            "Memory in use",
+            used.and_then(|u| u.parse().ok())
+                .map_or_else(unknown, bytes),
+        ),
         ("CPUs", cpu.map_or_else(unknown, |c| cpu_limit(&c))),
-        ("Processes", pids.map_or_else(unknown, |p| if p == "max" { no_limit() } else { p })),
+        (
+            "Processes",
+            pids.map_or_else(unknown, |p| if p == "max" { no_limit() } else { p }),
+        ),
     ]
 }
 
@@ -376,7 +463,11 @@ fn duration(time: Duration) -> String {
 fn namespaces() -> Vec<Row> {
     ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"]
         .into_iter()
-        .filter_map(|kind| fs::read_link(format!("/proc/self/ns/{kind}")).ok().map(|link| (kind, link.display().to_string())))
+        .filter_map(|kind| {
+            fs::read_link(format!("/proc/self/ns/{kind}"))
+                .ok()
+                .map(|link| (kind, link.display().to_string()))
+        })
         .collect()
 }
 
@@ -389,7 +480,9 @@ fn first(paths: &[&str]) -> Option<String> {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }
 
 unsafe extern "C" {
@@ -415,9 +508,28 @@ mod tests {
 
     #[test]
     fn request_lines() {
-        assert_eq!(parse_head(b"GET /?a=b HTTP/1.1\r\nHost: x\r\n\r\n"), Some(Request { method: "GET", target: "/?a=b" }));
-        assert_eq!(parse_head(b"HEAD / HTTP/1.0\n\n"), Some(Request { method: "HEAD", target: "/" }));
-        for bad in [&b""[..], b"GET /", b"GET  HTTP/1.1\r\n", b"GET / HTTP/2\r\n", b"GET http://x/ HTTP/1.1\r\n", b"\xff\xfe / HTTP/1.1\r\n"] {
+        assert_eq!(
+            parse_head(b"GET /?a=b HTTP/1.1\r\nHost: x\r\n\r\n"),
+            Some(Request {
+                method: "GET",
+                target: "/?a=b"
+            })
+        );
+        assert_eq!(
+            parse_head(b"HEAD / HTTP/1.0\n\n"),
+            Some(Request {
+                method: "HEAD",
+                target: "/"
+            })
+        );
+        for bad in [
+            &b""[..],
+            b"GET /",
+            b"GET  HTTP/1.1\r\n",
+            b"GET / HTTP/2\r\n",
+            b"GET http://x/ HTTP/1.1\r\n",
+            b"\xff\xfe / HTTP/1.1\r\n",
+        ] {
             assert_eq!(parse_head(bad), None, "{bad:?}");
         }
         assert_eq!(parse_head(&vec![b'a'; HEAD_MAX_BYTES + 1]), None);
@@ -426,8 +538,15 @@ mod tests {
 
     #[test]
     fn head_is_read_to_its_end_and_no_further_than_the_bound() {
-        assert_eq!(read_head(&mut &b"GET / HTTP/1.1\r\n\r\n"[..]).ok().as_deref(), Some(&b"GET / HTTP/1.1\r\n\r\n"[..]));
-        assert!(read_head(&mut io::repeat(b'a')).is_ok_and(|head| head.len() <= HEAD_MAX_BYTES + 1024));
+        assert_eq!(
+            read_head(&mut &b"GET / HTTP/1.1\r\n\r\n"[..])
+                .ok()
+                .as_deref(),
+            Some(&b"GET / HTTP/1.1\r\n\r\n"[..])
+        );
+        assert!(
+            read_head(&mut io::repeat(b'a')).is_ok_and(|head| head.len() <= HEAD_MAX_BYTES + 1024)
+        );
     }
 
     #[test]
@@ -444,7 +563,10 @@ mod tests {
 
     #[test]
     fn text_cannot_become_markup() {
-        assert_eq!(escape("<a href='\"'>&"), "&lt;a href=&#39;&quot;&#39;&gt;&amp;");
+        assert_eq!(
+            escape("<a href='\"'>&"),
+            "&lt;a href=&#39;&quot;&#39;&gt;&amp;"
+        );
         assert_eq!(printable("a\r\nb\x1b"), "a??b?");
     }
 }
