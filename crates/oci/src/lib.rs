@@ -3,6 +3,7 @@
 //! Plain structs with public fields, named as in the specifications. No I/O, and no shapes of the Docker API.
 //! Sources: opencontainers/runtime-spec 1.2, image-spec 1.1, distribution-spec 1.1.
 
+pub mod capability;
 pub mod digest;
 pub mod image;
 pub mod platform;
