@@ -1,2 +1,3 @@
 //! stub
+mod log;
 fn main() {}
