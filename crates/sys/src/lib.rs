@@ -11,6 +11,8 @@ pub mod file;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod netns;
 pub mod pidfd;
+pub mod process;
 pub mod seccomp;

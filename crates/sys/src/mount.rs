@@ -1,1 +1,435 @@
-//! To be written.
+//! The mount API of descriptors: file system contexts, detached mounts, attributes, and an overlay builder on top.
+//!
+//! Every mount made here is detached: it is in no namespace until [`attach`] puts it somewhere, and vanishes with its last
+//! descriptor. No function here resolves a path inside a container; targets are descriptors from [`crate::beneath`].
+//! See fsopen(2), open_tree(2), move_mount(2), mount_setattr(2).
+
+use rustix::fs::{AtFlags, CWD, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+mod overlay;
+
+pub use overlay::{Layer, Overlay};
+
+/// Attributes of a mount, as `MOUNT_ATTR_…` bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes(pub u64);
+
+impl Attributes {
+    /// None at all.
+    pub const NONE: Self = Self(0);
+    /// Nothing can be written.
+    pub const READ_ONLY: Self = Self(libc::MOUNT_ATTR_RDONLY);
+    /// Set-user-id bits have no effect.
+    pub const NO_SUID: Self = Self(libc::MOUNT_ATTR_NOSUID);
+    /// Device nodes cannot be opened.
+    pub const NO_DEV: Self = Self(libc::MOUNT_ATTR_NODEV);
+    /// Nothing can be executed.
+    pub const NO_EXEC: Self = Self(libc::MOUNT_ATTR_NOEXEC);
+    /// Access times are not kept.
+    pub const NO_ATIME: Self = Self(libc::MOUNT_ATTR_NOATIME);
+    /// Access times are always kept.
+    pub const STRICT_ATIME: Self = Self(libc::MOUNT_ATTR_STRICTATIME);
+    /// The field that says how access times are kept; to be cleared whenever one of its values is set.
+    pub const ATIME_MASK: Self = Self(libc::MOUNT_ATTR__ATIME);
+    /// Access times of directories are not kept.
+    pub const NO_DIR_ATIME: Self = Self(libc::MOUNT_ATTR_NODIRATIME);
+    /// Symbolic links are not followed.
+    pub const NO_SYMFOLLOW: Self = Self(libc::MOUNT_ATTR_NOSYMFOLLOW);
+
+    /// Both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+    /// Whether all of `other` is in this.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+    /// What is here but not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// How mounts and unmounts travel between copies of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Both ways.
+    Shared,
+    /// Only towards here.
+    Slave,
+    /// Not at all.
+    Private,
+    /// Not at all, and it cannot be bind mounted.
+    Unbindable,
+}
+
+impl Propagation {
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Shared => libc::MS_SHARED,
+            Self::Slave => libc::MS_SLAVE,
+            Self::Private => libc::MS_PRIVATE,
+            Self::Unbindable => libc::MS_UNBINDABLE,
+        }
+    }
+}
+
+/// A change for [`change`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Change<'a> {
+    /// Attributes to set.
+    pub set: Attributes,
+    /// Attributes to clear.
+    pub clear: Attributes,
+    /// New propagation.
+    pub propagation: Option<Propagation>,
+    /// Map ids as in this user namespace. Works once for each mount, and only while it is detached.
+    pub idmap: Option<BorrowedFd<'a>>,
+    /// Whether all mounts below are changed too.
+    pub recursive: bool,
+}
+
+/// A file system being configured; [`FsContext::create`] or [`FsContext::open_existing`] makes a mount of it.
+#[derive(Debug)]
+pub struct FsContext {
+    fd: OwnedFd,
+}
+
+impl FsContext {
+    /// A new instance of a file system type.
+    pub fn open(kind: &str) -> io::Result<Self> {
+        Ok(Self {
+            fd: rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?,
+        })
+    }
+    /// Sets an option that has no value.
+    pub fn flag(&self, key: &str) -> io::Result<()> {
+        self.explain(rustix::mount::fsconfig_set_flag(self.fd.as_fd(), key))
+    }
+    /// Sets an option; at most 255 bytes, a limit of the kernel.
+    pub fn string(&self, key: &str, value: impl AsRef<Path>) -> io::Result<()> {
+        self.explain(rustix::mount::fsconfig_set_string(
+            self.fd.as_fd(),
+            key,
+            value.as_ref(),
+        ))
+    }
+    /// Sets an option to a descriptor.
+    pub fn fd(&self, key: &str, value: BorrowedFd<'_>) -> io::Result<()> {
+        self.explain(rustix::mount::fsconfig_set_fd(self.fd.as_fd(), key, value))
+    }
+    /// Creates the file system and a detached mount of it.
+    pub fn create(self, attributes: Attributes) -> io::Result<OwnedFd> {
+        self.explain(rustix::mount::fsconfig_create(self.fd.as_fd()))?;
+        let bits = u32::try_from(attributes.0).map_err(|_| io::Error::from(Errno::INVAL))?;
+        self.explain(rustix::mount::fsmount(
+            self.fd.as_fd(),
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::from_bits_retain(bits),
+        ))
+    }
+    /// What the kernel said, the newest message last; empty if nothing.
+    pub fn messages(&self) -> String {
+        let mut text = String::new();
+        let mut buffer = [0_u8; 512];
+        while let Ok(length) = rustix::io::read(&self.fd, &mut buffer) {
+            let line = String::from_utf8_lossy(&buffer[..length]);
+            // "e overlay: no such layer": a class, then the text.
+            let line = line.trim_end();
+            let line = line.get(2..).unwrap_or(line);
+            if !text.is_empty() {
+                text.push_str("; ");
+            }
+            text.push_str(line);
+            if length == 0 {
+                break;
+            }
+        }
+        text
+    }
+
+    fn explain<T>(&self, result: rustix::io::Result<T>) -> io::Result<T> {
+        result.map_err(|errno| {
+            let error = io::Error::from(errno);
+            let messages = self.messages();
+            if messages.is_empty() {
+                error
+            } else {
+                io::Error::new(error.kind(), Explained { error, messages })
+            }
+        })
+    }
+}
+
+/// An errno and what the kernel wrote about it.
+#[derive(Debug)]
+struct Explained {
+    error: io::Error,
+    messages: String,
+}
+
+impl std::fmt::Display for Explained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.error, self.messages)
+    }
+}
+
+impl std::error::Error for Explained {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+/// The error number of an error made in this module, also of one that carries the kernel's messages.
+pub fn errno(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().or_else(|| {
+        error
+            .get_ref()?
+            .downcast_ref::<Explained>()?
+            .error
+            .raw_os_error()
+    })
+}
+
+/// A new file system with options as in mount(8): `size=64k`, `ro`-less flags, in order.
+pub fn new_filesystem(
+    kind: &str,
+    source: Option<&str>,
+    options: &[(&str, Option<&str>)],
+    attributes: Attributes,
+) -> io::Result<OwnedFd> {
+    let context = FsContext::open(kind)?;
+    if let Some(source) = source {
+        context.string("source", source)?;
+    }
+    for (key, value) in options {
+        match value {
+            Some(value) => context.string(key, value)?,
+            None => context.flag(key)?,
+        }
+    }
+    context.create(attributes)
+}
+
+/// A detached copy of what is mounted at a path of this mount namespace; symbolic links are followed.
+pub fn clone_path(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
+    open_tree(CWD, path, recursive, OpenTreeFlags::empty())
+}
+
+/// A detached copy of the mount (or of the part of it) that `fd` refers to.
+pub fn clone_fd(fd: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
+    open_tree(
+        fd.as_fd(),
+        Path::new(""),
+        recursive,
+        OpenTreeFlags::AT_EMPTY_PATH,
+    )
+}
+
+fn open_tree(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    recursive: bool,
+    more: OpenTreeFlags,
+) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | more;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(rustix::mount::open_tree(dir, path, flags)?)
+}
+
+/// Puts a detached mount over the file or directory that `target` refers to.
+pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(
+        mount.as_fd(),
+        c"",
+        target.as_fd(),
+        c"",
+        flags,
+    )?)
+}
+
+/// Puts a detached mount over a path of this mount namespace; a symbolic link at its end is not followed.
+pub fn attach_at(mount: impl AsFd, path: &Path) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(
+        mount.as_fd(),
+        c"",
+        CWD,
+        path,
+        flags,
+    )?)
+}
+
+/// Changes the mount whose root `mount` refers to.
+pub fn change(mount: impl AsFd, change: &Change<'_>) -> io::Result<()> {
+    let mut flags = libc::AT_EMPTY_PATH;
+    if change.recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    mount_setattr(mount.as_fd(), c"", flags, change)
+}
+
+/// Changes the mount at a path of this mount namespace.
+pub fn change_at(path: &Path, change: &Change<'_>) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    mount_setattr(
+        CWD,
+        &path,
+        if change.recursive {
+            libc::AT_RECURSIVE
+        } else {
+            0
+        },
+        change,
+    )
+}
+
+fn mount_setattr(
+    dir: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    flags: i32,
+    change: &Change<'_>,
+) -> io::Result<()> {
+    let mut attributes = libc::mount_attr {
+        attr_set: change.set.0,
+        attr_clr: change.clear.0,
+        propagation: change.propagation.map_or(0, Propagation::bits),
+        userns_fd: 0,
+    };
+    if let Some(userns) = change.idmap {
+        attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
+        attributes.userns_fd = userns.as_raw_fd().unsigned_abs().into();
+    }
+    // SAFETY: path is NUL-terminated and attributes a live value of the size that is passed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            dir.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            &raw mut attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Whether this kernel has the descriptor API as far as we need it (`mount_setattr`, Linux 5.12).
+pub fn is_supported() -> bool {
+    let nothing = Change::default();
+    // An impossible descriptor: the kernel that knows the call says EBADF, another one ENOSYS.
+    // SAFETY: -1 is never dereferenced, the kernel only looks it up.
+    let dir = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
+    let missing = mount_setattr(dir, c"/nonexistent/gantry-probe", 0, &nothing);
+    !matches!(missing, Err(error) if error.raw_os_error() == Some(libc::ENOSYS))
+}
+
+/// An `O_PATH` descriptor of what is at `path` now, links followed.
+pub fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?)
+}
+
+/// Makes the mount below `new_root` the root of this mount namespace and of this process; the old one is unmounted.
+pub fn pivot_root(new_root: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(new_root.as_fd())?;
+    // Old and new root at the same place: the old one ends up on top of the new one, and needs no directory.
+    rustix::process::pivot_root(c".", c".")?;
+    // The old root is on top of "/" now; "." still is the new root, so ".." of nothing leads out.
+    rustix::mount::unmount(c".", rustix::mount::UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir(c"/")?)
+}
+
+/// mount(2), for kernels and sandboxes without the descriptor API.
+pub fn mount_legacy(
+    source: Option<&Path>,
+    target: &Path,
+    kind: Option<&str>,
+    flags: u64,
+    data: &str,
+) -> io::Result<()> {
+    let text = |text: &[u8]| CString::new(text);
+    let source = source
+        .map(|source| text(source.as_os_str().as_bytes()))
+        .transpose()?;
+    let target = text(target.as_os_str().as_bytes())?;
+    let kind = kind.map(|kind| text(kind.as_bytes())).transpose()?;
+    let data = text(data.as_bytes())?;
+    // SAFETY: all pointers are NUL-terminated strings that live across the call, or null where mount(2) allows it.
+    let result = unsafe {
+        libc::mount(
+            source
+                .as_ref()
+                .map_or(std::ptr::null(), |text| text.as_ptr()),
+            target.as_ptr(),
+            kind.as_ref().map_or(std::ptr::null(), |text| text.as_ptr()),
+            flags,
+            data.as_ptr().cast(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Type number of the file system that `fd` is on, such as [`PROC_MAGIC`].
+pub fn filesystem_magic(fd: impl AsFd) -> io::Result<i64> {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the type differs between architectures"
+    )]
+    Ok(rustix::fs::fstatfs(fd)?.f_type as i64)
+}
+
+/// procfs.
+pub const PROC_MAGIC: i64 = 0x9fa0;
+/// devpts.
+pub const DEVPTS_MAGIC: i64 = 0x1cd1;
+/// sysfs.
+pub const SYSFS_MAGIC: i64 = 0x6265_6572;
+
+/// Unmounts lazily what is mounted at a path; for the legacy ways only.
+pub fn unmount_detach(path: &Path) -> io::Result<()> {
+    Ok(rustix::mount::unmount(
+        path,
+        rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+    )?)
+}
+
+/// Whether `fd` refers to the root of a mount.
+pub fn is_mount_root(fd: impl AsFd) -> io::Result<bool> {
+    let stat = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::TYPE)?;
+    Ok(stat
+        .stx_attributes
+        .contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
+}
+
+/// Takes over a descriptor number that was inherited.
+///
+/// # Safety
+/// Nothing else in this process may own the number.
+pub unsafe fn inherited(number: i32) -> OwnedFd {
+    // SAFETY: the caller promises that the number is open and owned by nobody else.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
