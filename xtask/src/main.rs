@@ -1,2 +1,49 @@
-//! stub
-fn main() {}
+//! Chores of this repository: `cargo xtask COMMAND`.
+//!
+//! `tidy` checks what the compiler cannot: the crate table, sizes, names, frozen files.
+//! `commands` generates `docs/commands.md`; `freeze` records what a release must never change again.
+//! Nothing here ships.
+
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+commands:
+  tidy                 check the crate table, sizes, names, module docs, frozen and dead files
+  freeze               record migrations and the shim protocol as released (see docs/testing.md)";
+
+/// What every chore answers; the text is for the person at the terminal.
+type Outcome = Result<(), String>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["tidy"] => tidy::run(&root()),
+        ["freeze"] => tidy::frozen::record(&root()),
+        ["help" | "--help" | "-h"] | [] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(format!("unknown command: {}\n\n{USAGE}", words.join(" "))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the repository: this package lies directly under it.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the package is a folder of the repository")
+        .to_owned()
+}

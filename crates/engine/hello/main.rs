@@ -5,8 +5,6 @@
 //! only, at most [`CONNECTIONS_MAX`] threads, and nothing is read but `/proc` and `/sys/fs/cgroup`.
 //! It is process 1 of its container, where signals without a handler are ignored, so it installs one for SIGTERM and SIGINT.
 
-#![warn(clippy::pedantic)]
-
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::process::ExitCode;
@@ -308,7 +306,8 @@ fn message(status: &'static str, text: &str) -> Answer {
 }
 
 fn page(stream: &TcpStream, peer: &str, started: Instant, number: u64) -> String {
-    let name = host_name();
+    let fact = |path| read(path).unwrap_or_else(|| "unknown".to_owned());
+    let name = fact("/proc/sys/kernel/hostname");
     let address = stream
         .local_addr()
         .map_or_else(|_| "unknown".to_owned(), |a| a.to_string());
@@ -326,10 +325,7 @@ fn page(stream: &TcpStream, peer: &str, started: Instant, number: u64) -> String
         ),
         ("Up for", duration(started.elapsed())),
         ("Requests", number.to_string()),
-        (
-            "Kernel",
-            read("/proc/sys/kernel/osrelease").unwrap_or_else(|| "unknown".to_owned()),
-        ),
+        ("Kernel", fact("/proc/sys/kernel/osrelease")),
     ];
     section(&mut body, "Container", &container);
     section(&mut body, "Limits", &limits());
@@ -471,10 +467,7 @@ fn namespaces() -> Vec<Row> {
         .collect()
 }
 
-fn host_name() -> String {
-    read("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".to_owned())
-}
-
+/// The content of the first file that exists.
 fn first(paths: &[&str]) -> Option<String> {
     paths.iter().find_map(|path| read(path))
 }
