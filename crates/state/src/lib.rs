@@ -79,21 +79,25 @@ impl Database {
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = mpsc::sync_channel::<Result<T>>(1);
+        self.enqueue(durability, work, move |result| drop(reply.send(result)));
+        answer.recv().map_err(|_| writer_gone())?
+    }
+
+    /// Like [`Database::write`], but returns at once; `done` is called on the writer's thread with the outcome and must not block.
+    /// Requests of one thread are committed in the order in which they were made.
+    pub fn enqueue<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T> + Send + 'static,
+        done: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
         let job: Job = Box::new(move |transaction| match work(transaction) {
-            Ok(value) => {
-                let tell = move |commit: Result<()>| drop(reply.send(commit.map(|()| value)));
-                (true, Box::new(tell) as _)
-            }
-            Err(error) => (false, Box::new(move |_| drop(reply.send(Err(error)))) as _),
+            Ok(value) => (true, Box::new(move |commit: Result<()>| done(commit.map(|()| value))) as _),
+            Err(error) => (false, Box::new(move |_| done(Err(error))) as _),
         });
-        let gone = || Error::new(ErrorKind::Unavailable, "the state writer has stopped");
-        self.shared
-            .writer
-            .lock()
-            .expect("no code panics while it holds the sender")
-            .send(Request { durability, job })
-            .map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
+        let sender = self.shared.writer.lock().expect("no code panics while it holds the sender");
+        // A send fails only when the writer's thread has ended; `done` is then dropped, which its owner sees.
+        drop(sender.send(Request { durability, job }));
     }
 
     /// Runs `work` on a reading connection, which sees the last commit.
@@ -117,6 +121,10 @@ impl Database {
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.shared.readers.lock().expect("no code panics while it holds the readers")
     }
+}
+
+fn writer_gone() -> Error {
+    Error::new(ErrorKind::Unavailable, "the state writer has stopped")
 }
 
 /// Turns what SQLite says into our error: a broken unique or foreign key is a conflict, a missing row is not found.

@@ -1,0 +1,114 @@
+//! What the operator chose for this daemon, already parsed and checked by the composition root.
+
+use indexmap::IndexMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Settings of one daemon.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Durable data.
+    pub data_root: PathBuf,
+    /// Run-time files, on tmpfs.
+    pub run_root: PathBuf,
+    /// The executable of shims and runtime.
+    pub shim: PathBuf,
+    /// Name of the default bridge; `none` disables the bridge network.
+    pub bridge: String,
+    /// Whether the bridge is the operator's: it is then used as found and never made or removed.
+    pub bridge_is_foreign: bool,
+    /// Address and prefix of the default bridge, as `172.17.0.1/16`; none: the first free pool.
+    pub bridge_ip: Option<ipnet::Ipv4Net>,
+    /// Range for container addresses inside the bridge's subnet.
+    pub fixed_cidr: Option<ipnet::Ipv4Net>,
+    /// MTU of the default bridge; none: that of the default route.
+    pub mtu: Option<u32>,
+    /// Whether containers of one network reach each other.
+    pub inter_container_communication: bool,
+    /// Whether firewall rules are written.
+    pub firewall: bool,
+    /// Whether containers' traffic to the outside takes the host's address.
+    pub masquerade: bool,
+    /// Whether forwarding is switched on in the kernel.
+    pub ip_forward: bool,
+    /// Address that published ports bind to by default.
+    pub default_host_ip: IpAddr,
+    /// Name servers for containers.
+    pub dns: Vec<IpAddr>,
+    /// Search domains for containers.
+    pub dns_search: Vec<String>,
+    /// Resolver options for containers.
+    pub dns_options: Vec<String>,
+    /// Name of the parent cgroup.
+    pub cgroup_parent: String,
+    /// Whether containers get a minimal init by default.
+    pub default_init: bool,
+    /// Whether containers run with no_new_privs by default.
+    pub no_new_privileges: bool,
+    /// Bytes of /dev/shm by default.
+    pub default_shm_size_bytes: u64,
+    /// `private` or `host`; empty: private on v2, host on v1.
+    pub default_cgroupns_mode: String,
+    /// `private` or `shareable`.
+    pub default_ipc_mode: String,
+    /// Limits of processes by default.
+    pub default_ulimits: Vec<crate::container::config::Ulimit>,
+    /// Seconds until a stop kills, by default.
+    pub default_stop_timeout_s: i64,
+    /// Path of the operator's seccomp profile, `builtin` or `unconfined`; empty: builtin.
+    pub seccomp_profile: String,
+    /// Default log driver.
+    pub log_driver: String,
+    /// Options of the default log driver.
+    pub log_options: IndexMap<String, String>,
+    /// Labels of the daemon, shown by `info`.
+    pub labels: Vec<String>,
+    /// Whether the daemon runs with debug logs, shown by `info`.
+    pub debug: bool,
+    /// Whether experimental is shown.
+    pub experimental: bool,
+    /// Registries reached without TLS, shown by `info`.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub, shown by `info`.
+    pub registry_mirrors: Vec<String>,
+}
+
+impl Settings {
+    /// The defaults for these two roots and this shim.
+    pub fn new(data_root: impl Into<PathBuf>, run_root: impl Into<PathBuf>, shim: impl Into<PathBuf>) -> Self {
+        Self {
+            data_root: data_root.into(),
+            run_root: run_root.into(),
+            shim: shim.into(),
+            bridge: "gantry0".into(),
+            bridge_is_foreign: false,
+            bridge_ip: None,
+            fixed_cidr: None,
+            mtu: None,
+            inter_container_communication: true,
+            firewall: true,
+            masquerade: true,
+            ip_forward: true,
+            default_host_ip: IpAddr::from([0, 0, 0, 0]),
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            cgroup_parent: "gantry".into(),
+            default_init: false,
+            no_new_privileges: false,
+            default_shm_size_bytes: 64 << 20,
+            default_cgroupns_mode: String::new(),
+            default_ipc_mode: "private".into(),
+            default_ulimits: Vec::new(),
+            default_stop_timeout_s: 10,
+            seccomp_profile: String::new(),
+            log_driver: "json-file".into(),
+            log_options: IndexMap::new(),
+            labels: Vec::new(),
+            debug: false,
+            experimental: false,
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+        }
+    }
+}
