@@ -1,0 +1,26 @@
+//! Volumes.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One volume.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Volume {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub created_at: String,
+    pub driver: String,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub mountpoint: String,
+    pub name: String,
+    pub options: Option<BTreeMap<String, String>>,
+    pub scope: String,
+}
+
+/// `GET /volumes`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VolumeListResponse {
+    pub volumes: Vec<Volume>,
+    pub warnings: Option<Vec<String>>,
+}
