@@ -1,0 +1,1 @@
+//! Encodes nftables messages.
