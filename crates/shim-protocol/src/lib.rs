@@ -7,7 +7,11 @@
 //! zygote forks a shim that lives on that end. The daemon then sends one or more [`Request::Descriptors`] and one
 //! [`Request::Run`]. A later daemon connects to the listening socket that was among the descriptors.
 //! On every connection, the first or a later one, the shim sends [`Event::Hello`] first.
-//! The shim writes `exit.json` ([`Exit`]) into the run directory *before* it sends [`Event::Exited`], and ends by itself after that.
+//! The shim writes `exit.json` ([`Exit`]) into the run directory *before* it sends [`Event::Exited`], then gives back all that the
+//! container held (its cgroups last), and closes the connection: only from then on may the same container be started again.
+//! It may live on for a moment, to give slow clients their last output, and ends by itself. A refused [`Request::Run`] ends it too.
+//! If no daemon is connected when an exec'd process ends, the shim writes `exec-<id>.json` ([`ExecExit`]) and tells the next daemon
+//! after its hello. A packet that cannot be read is answered with [`Reply::Failed`], and the number 0 if it has none.
 
 use serde::{Deserialize, Serialize};
 
@@ -303,6 +307,15 @@ pub struct Exit {
     pub finished_at_ns: i64,
     /// Log bytes that could not be written, ever (a full disk).
     pub log_bytes_dropped: u64,
+}
+
+/// How an exec'd process ended while no daemon was connected: `exec-<id>.json` in the run directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExecExit {
+    /// 0 to 255; 128 + signal for a death by signal.
+    pub exit_code: i32,
+    /// Nanoseconds since the epoch.
+    pub finished_at_ns: i64,
 }
 
 /// What a shim knows of its container.
