@@ -1,0 +1,288 @@
+//! The streams of one process, between its pipes or terminal on one side, and its log and attached clients on the other.
+//!
+//! Everything is non-blocking; the event loop asks what to wait for and calls back. Output is read as long as no client
+//! holds it back (see [`client`]); the log never does. Once the process has ended, what is left in its pipes is read
+//! whatever the clients do.
+
+pub(crate) mod client;
+mod detach;
+mod queue;
+mod stdin;
+
+pub(crate) use crate::log::Stream;
+use crate::log::{JsonLog, Timestamp};
+use client::{Client, Input};
+use gantry_shim_protocol::Attach;
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+use stdin::Stdin;
+
+/// How much is read at a time.
+pub(crate) const RELAY_BYTES: usize = 64 * 1024;
+/// After its end, so much of a process's output is read even if a client holds it back: a pipe of the largest usual size.
+const DRAIN_BYTES: usize = 2 * 1024 * 1024;
+/// How long output is awaited from processes that outlive the one they inherited the pipe from (dockerd's figure).
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// How long after the end clients may take nothing before the end is reported without them; they still get what waits.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
+/// A terminal that no process has open reads as an error, and may be opened again: how soon to look.
+const TERMINAL_RETRY: Duration = Duration::from_millis(200);
+
+/// Our ends of a process's standard streams, all non-blocking.
+#[derive(Default)]
+pub(crate) struct Ends {
+    /// Writes to its standard input.
+    pub(crate) stdin: Option<OwnedFd>,
+    /// Reads its standard output, or the terminal's master.
+    pub(crate) stdout: Option<OwnedFd>,
+    /// Reads its standard error.
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+/// Something to wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Output of the process.
+    Output(Stream),
+    /// That the process reads its input.
+    Stdin,
+    /// A client, by its key.
+    Client(u32),
+}
+
+/// The streams of one process.
+pub(crate) struct Streams {
+    stdin: Stdin,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    terminal: bool,
+    /// Whether the end of a client's input ends standard input; else it ends the client.
+    closes_stdin: bool,
+    clients: Vec<Client>,
+    next_client: u32,
+    terminal_retry: Option<Instant>,
+    /// Set once the process has ended.
+    drain: Option<Drain>,
+}
+
+struct Drain {
+    bytes_left: usize,
+    deadline: Instant,
+}
+
+impl Streams {
+    /// `closes_stdin`: whether standard input ends with the first client that gave input (never that of a terminal).
+    pub(crate) fn new(ends: Ends, terminal: bool, closes_stdin: bool) -> Self {
+        Self {
+            stdin: Stdin::new(ends.stdin),
+            stdout: ends.stdout,
+            stderr: ends.stderr,
+            terminal,
+            closes_stdin: closes_stdin && !terminal,
+            clients: Vec::new(),
+            next_client: 0,
+            terminal_retry: None,
+            drain: None,
+        }
+    }
+
+    /// Connects a client. False: the descriptor is no stream socket. `detached` is set if its first input leaves at once.
+    pub(crate) fn attach(&mut self, socket: OwnedFd, attach: &Attach, foreground: bool, detached: &mut bool) -> bool {
+        self.next_client += 1;
+        let Some(mut client) = Client::new(self.next_client, socket, attach, self.terminal, foreground) else {
+            return false;
+        };
+        if attach.stdin && !attach.input.is_empty() {
+            let mut bytes = Vec::new();
+            *detached = matches!(client.filter(&attach.input, &mut bytes), Input::Detached);
+            self.stdin.push(&bytes);
+        }
+        if !client.is_done() {
+            self.clients.push(client);
+        }
+        true
+    }
+
+    /// The terminal's master, for its size.
+    pub(crate) fn terminal(&self) -> Option<BorrowedFd<'_>> {
+        self.stdout.as_ref().filter(|_| self.terminal).map(AsFd::as_fd)
+    }
+
+    /// Calls `wait` with everything to wait for: descriptor, for reading, for writing.
+    pub(crate) fn interests<'a>(&'a self, mut wait: impl FnMut(Interest, BorrowedFd<'a>, bool, bool)) {
+        if self.terminal_retry.is_none() && !self.is_held_back() {
+            for (stream, fd) in [(Stream::Stdout, &self.stdout), (Stream::Stderr, &self.stderr)] {
+                if let Some(fd) = fd {
+                    wait(Interest::Output(stream), fd.as_fd(), true, false);
+                }
+            }
+        }
+        if let Some(fd) = self.stdin.waits_for() {
+            wait(Interest::Stdin, fd, false, true);
+        }
+        for client in &self.clients {
+            if let Some((fd, input, output)) = client.waits_for(self.stdin.has_room()) {
+                wait(Interest::Client(client.key), fd, input, output);
+            }
+        }
+    }
+
+    /// The process takes input.
+    pub(crate) fn stdin_ready(&mut self) {
+        self.stdin.write();
+    }
+
+    /// The process has written. True: there may be more at once.
+    pub(crate) fn output_ready(&mut self, stream: Stream, buffer: &mut [u8], log: Option<&mut JsonLog>) -> bool {
+        let source = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let Some(fd) = source else { return false };
+        let length = match rustix::io::read(&*fd, &mut *buffer) {
+            Ok(0) => {
+                *source = None;
+                return false;
+            }
+            Ok(length) => length,
+            Err(Errno::AGAIN) => return false,
+            Err(Errno::INTR) => return true,
+            Err(_) if self.terminal && self.drain.is_none() => {
+                self.terminal_retry = Some(Instant::now() + TERMINAL_RETRY);
+                return false;
+            }
+            Err(_) => {
+                *source = None;
+                return false;
+            }
+        };
+        let bytes = &buffer[..length];
+        let now = Instant::now();
+        for client in &mut self.clients {
+            client.send(stream, bytes, now);
+        }
+        if let Some(log) = log {
+            log.write(stream, bytes, Timestamp::now());
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.bytes_left = drain.bytes_left.saturating_sub(length);
+        }
+        self.sweep();
+        true
+    }
+
+    /// A client is ready. True: it left by the detach keys.
+    pub(crate) fn client_ready(&mut self, key: u32, readable: bool, hung_up: bool, buffer: &mut [u8]) -> bool {
+        let Some(client) = self.clients.iter_mut().find(|client| client.key == key) else { return false };
+        client.write(Instant::now());
+        let mut detached = false;
+        if (readable || hung_up) && self.stdin.has_room() {
+            let mut bytes = Vec::new();
+            let result = client.read(buffer, &mut bytes);
+            self.stdin.push(&bytes);
+            match result {
+                Input::Bytes => {}
+                Input::End if self.closes_stdin => self.stdin.end(),
+                Input::End => client.leave(),
+                Input::Detached => detached = true,
+            }
+        }
+        if hung_up && let Some(client) = self.clients.iter_mut().find(|client| client.key == key) {
+            client.hang_up();
+        }
+        self.sweep();
+        detached
+    }
+
+    /// The process has ended: reads what it left. With `waits`, other processes may still have its pipes open, and their
+    /// output is awaited for a moment.
+    pub(crate) fn process_ended(&mut self, waits: bool, buffer: &mut [u8], mut log: Option<&mut JsonLog>) {
+        self.stdin.close();
+        self.terminal_retry = None;
+        self.drain = Some(Drain { bytes_left: DRAIN_BYTES, deadline: Instant::now() + DRAIN_WAIT });
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while self.drain.as_ref().is_some_and(|drain| drain.bytes_left > 0)
+                && self.output_ready(stream, buffer, log.as_deref_mut())
+            {}
+        }
+        if !waits {
+            self.close_output();
+        }
+    }
+
+    /// Whether all output of the ended process has been read.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.drain.is_some() && self.stdout.is_none() && self.stderr.is_none()
+    }
+
+    /// No more output will come: clients get what waits, and are closed.
+    pub(crate) fn finish(&mut self) {
+        self.close_output();
+        for client in &mut self.clients {
+            client.leave();
+        }
+        self.sweep();
+    }
+
+    /// After [`Streams::finish`]: whether every client has everything or has taken nothing for a while.
+    pub(crate) fn is_flushed(&self, now: Instant) -> bool {
+        self.clients.iter().all(|client| !client.is_behind() || now >= client.last_progress() + FLUSH_WAIT)
+    }
+
+    /// Whether no client is left.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    /// The next moment at which [`Streams::tick`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let stalls = self.clients.iter().filter_map(Client::stalls_at);
+        let drain = self.drain.as_ref().filter(|_| !self.is_drained()).map(|drain| drain.deadline);
+        stalls.chain(drain).chain(self.terminal_retry).min()
+    }
+
+    /// When [`Streams::is_flushed`] may become true by the mere passing of time.
+    pub(crate) fn flush_deadline(&self) -> Option<Instant> {
+        let behind = self.clients.iter().filter(|client| client.is_behind());
+        behind.map(|client| client.last_progress() + FLUSH_WAIT).max()
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        for client in &mut self.clients {
+            if client.stalls_at().is_some_and(|at| now >= at) {
+                client.cut();
+            }
+        }
+        if self.terminal_retry.is_some_and(|at| now >= at) {
+            self.terminal_retry = None;
+        }
+        if self.drain.as_ref().is_some_and(|drain| now >= drain.deadline) {
+            self.close_output();
+        }
+        self.sweep();
+    }
+
+    /// Gives memory back that is only needed while data flows.
+    pub(crate) fn trim(&mut self) {
+        self.stdin.trim();
+        for client in &mut self.clients {
+            client.trim();
+        }
+    }
+
+    fn close_output(&mut self) {
+        self.stdout = None;
+        self.stderr = None;
+    }
+
+    fn is_held_back(&self) -> bool {
+        let spared = self.drain.as_ref().is_some_and(|drain| drain.bytes_left > 0);
+        !spared && self.clients.iter().any(Client::holds_back)
+    }
+
+    fn sweep(&mut self) {
+        self.clients.retain(|client| !client.is_done());
+    }
+}

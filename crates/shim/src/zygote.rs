@@ -1,0 +1,141 @@
+//! The process that every shim is a fork of: started once by the daemon, executed from a sealed file in memory.
+//!
+//! It has one thread, a mount namespace with one empty, read-only tmpfs, the descriptors that shims inherit, and nothing
+//! else; so a fork is cheap, a container's mount namespace starts out empty, and no path of the host can be resolved.
+//! It ends with the daemon's socket. Its shims do not depend on it.
+
+use crate::supervisor::{Inherited, Supervisor};
+use gantry_base::{Context, Error, Result};
+use gantry_runtime::cgroup::Roots;
+use gantry_shim_protocol::{PACKET_MAX, ZygoteRequest};
+use gantry_sys::mount::Attributes;
+use gantry_sys::namespace::{self, Kind};
+use gantry_sys::{fdpass, mount, supervise};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::SocketType;
+use rustix::process::DumpableBehavior;
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Serves fork requests on the socket that is standard input, until its other end is closed.
+pub(crate) fn main() -> ExitCode {
+    match prepare() {
+        Ok((control, inherited)) => serve(control, inherited),
+        Err(error) => {
+            complain(&format!("zygote: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to standard error, which is the daemon's; it may be gone.
+pub(crate) fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "gantry-shim: {message}");
+}
+
+fn prepare() -> Result<(OwnedFd, Inherited)> {
+    let stdin = std::io::stdin();
+    if rustix::net::sockopt::socket_type(&stdin) != Ok(SocketType::SEQPACKET) {
+        return Err(Error::invalid("standard input is not the daemon's socket; this command is not for users"));
+    }
+    let control = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).map_err(std::io::Error::from)?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(std::io::Error::from)
+        .context("cannot open /dev/null")?;
+    rustix::stdio::dup2_stdin(&null).map_err(std::io::Error::from)?;
+    rustix::stdio::dup2_stdout(&null).map_err(std::io::Error::from)?;
+
+    harden()?;
+    let roots = Roots::open().context("cannot open the cgroup hierarchies")?;
+    let proc = mount::open_path(Path::new("/proc")).context("cannot open /proc")?;
+    isolate().context("cannot make an empty mount namespace")?;
+    Ok((control, Inherited { null, proc, roots: Arc::new(roots) }))
+}
+
+/// Settings that forks inherit.
+fn harden() -> Result<()> {
+    // Nobody but root of the host may look into us or our forks (CVE-2016-9962); the kernel's own checks do the rest.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(std::io::Error::from)?;
+    // Not to be chosen when memory is short. A host that forbids this is no reason not to run.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-999");
+    // Away from the daemon's terminal: an interrupt typed there must not reach containers. It fails for a leader only.
+    let _ = rustix::process::setsid();
+    supervise::ignore_signals(&[
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGPIPE,
+        // Shims that end while the zygote lives vanish by themselves.
+        libc::SIGCHLD,
+    ]);
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// Leaves all mounts behind but one empty tmpfs.
+fn isolate() -> std::io::Result<()> {
+    use rustix::mount::MountPropagationFlags;
+    namespace::unshare(Kind::Mount.flag())?;
+    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    let attributes =
+        Attributes::READ_ONLY.union(Attributes::NO_SUID).union(Attributes::NO_DEV).union(Attributes::NO_EXEC);
+    let options = [("mode", Some("0555")), ("size", Some("4096"))];
+    let root = mount::new_filesystem("tmpfs", Some("gantry-shim"), &options, attributes)?;
+    mount::attach_at(&root, Path::new("/"))?;
+    mount::pivot_root(&root)
+}
+
+fn serve(control: OwnedFd, inherited: Inherited) -> ExitCode {
+    loop {
+        match fdpass::receive(&control, PACKET_MAX) {
+            Ok(None) => return ExitCode::SUCCESS,
+            Ok(Some(packet)) => {
+                let request = serde_json::from_slice(&packet.bytes);
+                let mut fds = packet.fds;
+                match (request, fds.pop(), fds.is_empty()) {
+                    (Ok(ZygoteRequest::Fork { id }), Some(socket), true) => {
+                        // SAFETY: this process never starts a thread.
+                        #[expect(unsafe_code, reason = "fork has a condition, which holds here by design")]
+                        match unsafe { supervise::fork() } {
+                            Ok(Some(_)) => {}
+                            Ok(None) => {
+                                // With a copy in each shim, the daemon could not see that the zygote has died.
+                                drop(control);
+                                return become_shim(&id, socket, inherited);
+                            }
+                            Err(error) => complain(&format!("zygote: cannot fork a shim: {error}")),
+                        }
+                    }
+                    (Err(error), _, _) => complain(&format!("zygote: cannot read a request: {error}")),
+                    _ => complain("zygote: a fork request needs exactly one descriptor"),
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidData => complain(&format!("zygote: {error}")),
+            Err(error) => {
+                complain(&format!("zygote: cannot read requests: {error}"));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+}
+
+fn become_shim(id: &str, socket: OwnedFd, inherited: Inherited) -> ExitCode {
+    let _ = rustix::process::setsid();
+    let _ = rustix::thread::set_name(c"gantry-shim");
+    let short: String = id.chars().take(12).collect();
+    let _ = supervise::set_command_line(&format!("gantry-shim: {short}"));
+    match Supervisor::new(socket, inherited) {
+        Ok(supervisor) => {
+            supervisor.run();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format!("{short}: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
