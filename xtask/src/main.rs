@@ -4,6 +4,7 @@
 //! `commands` generates `docs/commands.md`; `freeze` records what a release must never change again.
 //! Nothing here ships.
 
+mod bench;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ usage: cargo xtask COMMAND
 
 commands:
   tidy                 check the crate table, sizes, names, module docs, frozen and dead files
+  bench                measure Gantry and another daemon in turn; `bench --help` says more
+  bench syscalls       count and check the system calls of one start
   freeze               record migrations and the shim protocol as released (see docs/testing.md)";
 
 /// What every chore answers; the text is for the person at the terminal.
@@ -24,6 +27,12 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["tidy"] => tidy::run(&root()),
+        ["bench", "syscalls"] => bench::syscalls::run(&root()),
+        ["bench", "--help"] => {
+            println!("{}", bench::USAGE);
+            Ok(())
+        }
+        ["bench", ref options @ ..] => bench::run(&root(), options),
         ["freeze"] => tidy::frozen::record(&root()),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}");
