@@ -71,7 +71,7 @@ pub fn create(host: &mut Socket, endpoints: &[Endpoint]) -> Result<OwnedFd> {
         let namespace = netns::current()?;
         let mut inside = Socket::route()?;
         if endpoints.is_empty() {
-            return set_up(&mut inside, LOOPBACK_INDEX).context("cannot set lo up");
+            return link::set_up(&mut inside, "lo");
         }
         for endpoint in endpoints {
             attach_here(host, &mut inside, namespace.as_fd(), endpoint)?;
@@ -192,7 +192,8 @@ fn attach_here(
     host.request(pair, NLM_F_CREATE | NLM_F_EXCL)
         .with_context(|| format!("cannot create the link pair {host_name} and {container_name} on bridge {bridge}"))?;
     // The pair is removed by the caller's namespace going away; a failure below needs no undoing here.
-    allow(host.request(RouteNetlinkMessage::SetLink(endpoint.port_options()), 0), &[libc::EAFNOSUPPORT])
+    // `NEWLINK` of what exists changes it; unlike `SETLINK`, it takes the options of a bridge's port too.
+    allow(host.request(RouteNetlinkMessage::NewLink(endpoint.port_options()), 0), &[libc::EAFNOSUPPORT])
         .with_context(|| format!("cannot set the options of {host_name} as a port of bridge {bridge}"))?;
     if endpoint.v6.is_none() {
         sysctl::set_if_present(&format!("ipv6/conf/{container_name}/disable_ipv6"), "1")?;
@@ -216,7 +217,7 @@ fn bridge_index(host: &mut Socket, bridge: &str) -> Result<u32> {
 
 /// The messages that configure the namespace's side; the kernel carries them out in one call.
 fn configuration(endpoint: &Endpoint, index: u32) -> Vec<(RouteNetlinkMessage, u16)> {
-    let mut messages = vec![(up(LOOPBACK_INDEX), 0), (up(index), 0)];
+    let mut messages = vec![(link::up(LOOPBACK_INDEX), 0), (link::up(index), 0)];
     if let Some(v4) = endpoint.v4 {
         messages.push((RouteNetlinkMessage::NewAddress(address(index, IpNet::V4(v4))), NLM_F_CREATE | NLM_F_EXCL));
     }
@@ -238,18 +239,6 @@ fn describe(endpoint: &Endpoint, index: u32, refusal: Refusal) -> Error {
         _ => "set up",
     };
     Error::from(refusal).prefixed(format!("cannot {what} {} in its network namespace", endpoint.container_name))
-}
-
-fn up(index: u32) -> RouteNetlinkMessage {
-    let mut message = LinkMessage::default();
-    message.header.index = index;
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
-    RouteNetlinkMessage::SetLink(message)
-}
-
-fn set_up(socket: &mut Socket, index: u32) -> Result<(), Refusal> {
-    socket.request(up(index), 0)
 }
 
 /// An address for `RTM_NEWADDR`. IPv6 addresses are used without a probe for duplicates: we hand them out ourselves.

@@ -80,6 +80,20 @@ pub fn remove(socket: &mut Socket, name: &str) -> Result<bool> {
     }
 }
 
+/// Sets the link called `name` up.
+pub fn set_up(socket: &mut Socket, name: &str) -> Result<()> {
+    let index = index(socket, name)?;
+    socket.request(up(index), 0).with_context(|| format!("cannot set {name} up"))
+}
+
+pub(crate) fn up(index: u32) -> RouteNetlinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    RouteNetlinkMessage::SetLink(message)
+}
+
 /// Refuses what the kernel would not take as an interface name, and what would escape `/proc/sys/net/ipv4/conf/<name>`.
 pub fn check_name(name: &str) -> Result<()> {
     let is_valid = !name.is_empty()
@@ -139,7 +153,7 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(invalid)?;
+            let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit())).ok_or_else(invalid)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
         }
         if parts.next().is_some() { Err(invalid()) } else { Ok(Self(bytes)) }

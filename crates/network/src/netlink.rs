@@ -136,6 +136,16 @@ impl Socket {
         self.sequence
     }
 
+    /// Says that numbers up to `sequence` were used.
+    pub(crate) fn skip_sequences_to(&mut self, sequence: u32) {
+        self.sequence = sequence;
+    }
+
+    /// Lets a packet of `bytes` leave in one piece.
+    pub(crate) fn widen_send_buffer(&mut self, bytes: usize) -> Result<(), Refusal> {
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, bytes + (64 << 10))?)
+    }
+
     /// Sends encoded messages, of which at least the one numbered `last` asks for an acknowledgement, and waits for it.
     pub(crate) fn transact(&mut self, bytes: &[u8], first: u32, last: u32) -> Result<(), Refusal> {
         self.send(bytes)?;
@@ -183,7 +193,6 @@ impl Socket {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        // Replies that an earlier failure left unread would only be skipped by number later; drop them now.
         let sent = rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, bytes, SendFlags::empty()))?;
         if sent == bytes.len() { Ok(()) } else { Err(Refusal::new(libc::EMSGSIZE)) }
     }

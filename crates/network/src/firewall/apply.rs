@@ -1,56 +1,165 @@
 //! Transactions that bring a table to the kernel, change its maps, and remove it.
 
-use super::{Desired, ForeignDrop, PublishedPort, Ruleset};
-use crate::netlink::Socket;
-use gantry_base::{Error, Result};
+use super::encode::{
+    Batch, DELETE_ELEMENT, FAMILY_INET, GET_TABLE, NEW_ELEMENT, Transaction, single_message,
+};
+use super::render::PortMap;
+use super::{PublishedPort, Ruleset};
+use crate::netlink::{Refusal, Socket};
+use gantry_base::{Context as _, Error, Result};
+
+/// Above this the socket's buffer is widened: a transaction must leave in one piece.
+const USUAL_SEND_BYTES: usize = 96 << 10;
+/// `NLM_F_ACK`: the answer to a single request ends with an acknowledgement.
+const NLM_F_ACK: u16 = 0x4;
 
 /// One nftables table of family `inet`, and the socket to change it.
 #[derive(Debug)]
 pub struct Firewall {
     table: String,
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl Firewall {
-    /// The table called `table` (`gantry`; another one for each further daemon) in this thread's network namespace. Changes nothing yet.
+    /// The table called `table` in this thread's network namespace (`gantry`; another name for each further daemon).
+    /// Changes nothing yet.
     pub fn open(table: &str) -> Result<Self> {
+        let is_name = table.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if !is_name || !table.starts_with(|c: char| c.is_ascii_alphabetic()) || table.len() > 64 {
+            return Err(Error::invalid(format!("invalid name of an nftables table: {table:?}")));
+        }
         Ok(Self { table: table.to_owned(), socket: Socket::netfilter()? })
     }
-    /// Replaces the whole table by `ruleset` in one transaction; packets see either the old one or the new one.
-    pub fn apply(&mut self, _ruleset: &Ruleset) -> Result<()> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Publishes one port: a map element. Fails if the table or the bridge's rules are not there.
-    pub fn add_port(&mut self, _port: &PublishedPort) -> Result<()> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Publishes several ports in one transaction: all or none.
-    pub fn add_ports(&mut self, _ports: &[PublishedPort]) -> Result<()> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Takes back published ports; those that are not there are fine.
-    pub fn remove_ports(&mut self, _ports: &[PublishedPort]) -> Result<()> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Whether the table is in the kernel (somebody may have flushed it).
-    pub fn is_present(&mut self) -> Result<bool> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Deletes the table; false if it was not there.
-    pub fn remove(&mut self) -> Result<bool> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Lets our bridges through the `FORWARD` chain of iptables where that drops by default (as dockerd makes it), and lists
-    /// the chains of others that would still drop their packets, to be reported.
-    pub fn ensure_foreign_accepts(&mut self, _desired: &Desired) -> Result<Vec<ForeignDrop>> {
-        Err(Error::not_implemented("to be written"))
-    }
-    /// Takes back what [`Firewall::ensure_foreign_accepts`] added.
-    pub fn remove_foreign_accepts(&mut self) -> Result<()> {
-        Err(Error::not_implemented("to be written"))
-    }
+
     /// The table's name.
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// Replaces the whole table by `ruleset` in one transaction: each packet sees either the old one or the new one.
+    pub fn apply(&mut self, ruleset: &Ruleset) -> Result<()> {
+        let table = self.table.clone();
+        let mut batch = self.batch();
+        // Adding what may be there makes deleting it possible whether it was or not.
+        batch.add_table(&table);
+        batch.delete_table(&table);
+        batch.add_table(&table);
+        for (id, set) in (1..).zip(&ruleset.sets) {
+            batch.add_set(&table, set, id);
+        }
+        for chain in &ruleset.chains {
+            batch.add_chain(&table, chain);
+        }
+        for set in ruleset.sets.iter().filter(|set| !set.elements.is_empty()) {
+            batch.elements(NEW_ELEMENT, &table, &set.name, &set.elements);
+        }
+        for chain in &ruleset.chains {
+            batch.add_rules(&table, chain);
+        }
+        self.commit(batch)
+            .map_err(|refusal| match refusal.errno {
+                libc::EINVAL if refusal.index == 0 => Error::not_implemented("this kernel has no nftables (CONFIG_NF_TABLES)"),
+                _ => refusal.into(),
+            })
+            .with_context(|| format!("cannot replace the nftables table {table}"))
+    }
+
+    /// Publishes one port: one map element.
+    pub fn add_port(&mut self, port: &PublishedPort) -> Result<()> {
+        self.add_ports(std::slice::from_ref(port))
+    }
+
+    /// Publishes several ports in one transaction: all or none. An element that a crash left for the same host port is replaced.
+    pub fn add_ports(&mut self, ports: &[PublishedPort]) -> Result<()> {
+        check_families(ports)?;
+        let added = match self.change(NEW_ELEMENT, ports) {
+            Err(refusal) if matches!(refusal.errno, libc::EBUSY | libc::EEXIST) => {
+                self.remove_ports(ports)?;
+                self.change(NEW_ELEMENT, ports)
+            }
+            other => other,
+        };
+        added.with_context(|| format!("cannot publish {}", described(ports)))
+    }
+
+    /// Takes back published ports; those that are not published are fine. Connections that stand go on.
+    pub fn remove_ports(&mut self, ports: &[PublishedPort]) -> Result<()> {
+        match self.change(DELETE_ELEMENT, ports) {
+            Err(refusal) if refusal.errno == libc::ENOENT && ports.len() > 1 => {
+                // One that was missing took the others with it.
+                for port in ports {
+                    self.remove_ports(std::slice::from_ref(port))?;
+                }
+                Ok(())
+            }
+            Err(refusal) if refusal.errno == libc::ENOENT => Ok(()),
+            other => other.with_context(|| format!("cannot take back {}", described(ports))),
+        }
+    }
+
+    /// Whether the table is there: somebody may have flushed it.
+    pub fn is_present(&mut self) -> Result<bool> {
+        let sequence = self.socket.next_sequence();
+        let request = single_message(GET_TABLE, FAMILY_INET, NLM_F_ACK, sequence, |a| a.text(1, &self.table));
+        match self.socket.transact(&request, sequence, sequence) {
+            Ok(()) => Ok(true),
+            Err(refusal) if refusal.errno == libc::ENOENT => Ok(false),
+            Err(refusal) => Err(refusal).with_context(|| format!("cannot look for the nftables table {}", self.table)),
+        }
+    }
+
+    /// Deletes the table; false if it was not there.
+    pub fn remove(&mut self) -> Result<bool> {
+        let table = self.table.clone();
+        let mut batch = self.batch();
+        batch.delete_table(&table);
+        match self.commit(batch) {
+            Ok(()) => Ok(true),
+            Err(refusal) if refusal.errno == libc::ENOENT => Ok(false),
+            Err(refusal) => Err(refusal).with_context(|| format!("cannot delete the nftables table {table}")),
+        }
+    }
+
+    pub(super) fn batch(&mut self) -> Batch {
+        Batch::new(self.socket.next_sequence())
+    }
+
+    pub(super) fn commit(&mut self, batch: Batch) -> Result<(), Refusal> {
+        let Transaction { bytes, first_sequence, last_sequence } = batch.finish();
+        self.socket.skip_sequences_to(last_sequence.wrapping_add(1));
+        if bytes.len() > USUAL_SEND_BYTES {
+            self.socket.widen_send_buffer(bytes.len())?;
+        }
+        self.socket.transact(&bytes, first_sequence, last_sequence)
+    }
+
+    fn change(&mut self, kind: u8, ports: &[PublishedPort]) -> Result<(), Refusal> {
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let table = self.table.clone();
+        let mut batch = self.batch();
+        for port in ports {
+            let map = PortMap::of(port);
+            batch.elements(kind, &table, map.name, &[map.element(port)]);
+        }
+        self.commit(batch)
+    }
+}
+
+fn check_families(ports: &[PublishedPort]) -> Result<()> {
+    match ports.iter().find(|port| port.host_ip.is_ipv4() != port.container_ip.is_ipv4()) {
+        None => Ok(()),
+        Some(port) => Err(Error::invalid(format!(
+            "cannot translate port {}/{} from {} to {}: they are of different families",
+            port.host_port, port.protocol, port.host_ip, port.container_ip
+        ))),
+    }
+}
+
+fn described(ports: &[PublishedPort]) -> String {
+    match ports {
+        [port] => format!("port {}/{} of {}", port.host_port, port.protocol, port.host_ip),
+        _ => format!("{} ports", ports.len()),
     }
 }

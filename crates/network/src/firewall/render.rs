@@ -1,8 +1,255 @@
-//! What is wanted, as a table. Pure.
+//! What is wanted, as a table. Pure: the same wishes give the same table, in whatever order they are listed.
 
-use super::{Desired, Ruleset};
+use super::ruleset::{
+    Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Key, Set, Statement, Value, Verdict,
+};
+use super::{BridgeRules, Desired, PublishedPort, Ruleset};
+use ipnet::{IpNet, Ipv4Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The table that expresses `desired`, always the same for the same wishes.
-pub fn render(_desired: &Desired) -> Ruleset {
-    Ruleset::default()
+const LOOPBACK_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
+
+const BRIDGES: &str = "bridges";
+const FORWARD_FROM: &str = "forward_from";
+const FORWARD_TO: &str = "forward_to";
+const NAT_TO: &str = "nat_to";
+const PUBLISHED: &str = "published";
+
+/// The table that expresses `desired`.
+pub fn render(desired: &Desired) -> Ruleset {
+    let mut bridges: Vec<&BridgeRules> = desired.bridges.iter().collect();
+    bridges.sort_by(|one, other| one.name.cmp(&other.name));
+    bridges.dedup_by(|one, other| one.name == other.name);
+    let mut sets: Vec<Set> = PortMap::ALL.map(|map| map.render(&desired.ports)).into();
+    sets.extend([
+        masqueraded(&bridges, Field::V4),
+        masqueraded(&bridges, Field::V6),
+        Set {
+            name: BRIDGES.to_owned(),
+            key: vec![Field::Interface],
+            data: None,
+            elements: bridges.iter().map(|bridge| element(interface(bridge), None)).collect(),
+        },
+        verdicts(NAT_TO, bridges.iter().map(|bridge| (*bridge, goto(NAT_TO, bridge)))),
+        verdicts(FORWARD_TO, bridges.iter().map(|bridge| (*bridge, goto(FORWARD_TO, bridge)))),
+        verdicts(
+            FORWARD_FROM,
+            bridges.iter().filter(|bridge| bridge.is_internal).map(|bridge| (*bridge, goto(FORWARD_FROM, bridge))),
+        ),
+    ]);
+    let mut chains: Vec<Chain> = bridges.iter().flat_map(|bridge| bridge_chains(bridge)).collect();
+    chains.push(published());
+    chains.extend(base_chains(desired));
+    Ruleset { sets, chains }
+}
+
+/// One of the four maps from published ports to what is behind them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PortMap {
+    pub(super) name: &'static str,
+    field: Field,
+    is_bound: bool,
+}
+
+impl PortMap {
+    /// Those that name an address come first, as the better match.
+    const ALL: [Self; 4] = [
+        Self { name: "ports_v4_bound", field: Field::V4, is_bound: true },
+        Self { name: "ports_v4", field: Field::V4, is_bound: false },
+        Self { name: "ports_v6_bound", field: Field::V6, is_bound: true },
+        Self { name: "ports_v6", field: Field::V6, is_bound: false },
+    ];
+
+    /// The map that `port` belongs to.
+    pub(super) fn of(port: &PublishedPort) -> Self {
+        let [v4_bound, v4, v6_bound, v6] = Self::ALL;
+        match (port.host_ip, port.host_ip.is_unspecified()) {
+            (IpAddr::V4(_), false) => v4_bound,
+            (IpAddr::V4(_), true) => v4,
+            (IpAddr::V6(_), false) => v6_bound,
+            (IpAddr::V6(_), true) => v6,
+        }
+    }
+
+    /// The element that publishes `port`.
+    pub(super) fn element(self, port: &PublishedPort) -> Element {
+        let mut key = vec![Value::Protocol(port.protocol), Value::Service(port.host_port)];
+        if self.is_bound {
+            key.insert(0, Value::Address(port.host_ip));
+        }
+        let data = vec![Value::Address(port.container_ip), Value::Service(port.container_port)];
+        Element { key: Key::Values(key), data: Some(Data::Values(data)) }
+    }
+
+    /// The map without its elements: all that is needed to change it.
+    pub(super) fn definition(self) -> Set {
+        let mut key = vec![Field::Protocol, Field::Service];
+        if self.is_bound {
+            key.insert(0, self.field);
+        }
+        let data = Some(DataType::Fields(vec![self.field, Field::Service]));
+        Set { name: self.name.to_owned(), key, data, elements: Vec::new() }
+    }
+
+    fn render(self, ports: &[PublishedPort]) -> Set {
+        let mut ports: Vec<_> = ports.iter().filter(|port| Self::of(port).name == self.name).collect();
+        ports.sort_by_key(|port| (port.host_ip, port.protocol, port.host_port));
+        ports.dedup_by_key(|port| (port.host_ip, port.protocol, port.host_port));
+        Set { elements: ports.into_iter().map(|port| self.element(port)).collect(), ..self.definition() }
+    }
+}
+
+fn masqueraded(bridges: &[&BridgeRules], field: Field) -> Set {
+    let subnet = |bridge: &BridgeRules| subnets(bridge).into_iter().find(|subnet| Field::of(subnet.addr()) == field);
+    let mut subnets: Vec<IpNet> = bridges
+        .iter()
+        .filter(|bridge| bridge.masquerades && !bridge.is_internal)
+        .filter_map(|bridge| subnet(bridge))
+        .collect();
+    // The kernel refuses intervals that overlap; the larger network holds the smaller one.
+    subnets = IpNet::aggregate(&subnets);
+    subnets.sort();
+    let name = if field == Field::V4 { "masqueraded_v4" } else { "masqueraded_v6" };
+    Set {
+        name: name.to_owned(),
+        key: vec![field],
+        data: None,
+        elements: subnets.into_iter().map(|subnet| element(Key::Prefix(subnet), None)).collect(),
+    }
+}
+
+fn verdicts<'a>(name: &str, of_bridges: impl Iterator<Item = (&'a BridgeRules, Verdict)>) -> Set {
+    Set {
+        name: name.to_owned(),
+        key: vec![Field::Interface],
+        data: Some(DataType::Verdict),
+        elements: of_bridges.map(|(bridge, verdict)| element(interface(bridge), Some(Data::Verdict(verdict)))).collect(),
+    }
+}
+
+/// What only packets to or from one bridge pass through.
+fn bridge_chains(bridge: &BridgeRules) -> Vec<Chain> {
+    let from_itself = Statement::Interface { direction: Direction::In, is: true, name: bridge.name.clone() };
+    let mut forward_to = Vec::new();
+    if bridge.is_internal {
+        let verdict = if bridge.allows_inter_container { Verdict::Accept } else { Verdict::Drop };
+        forward_to.push(vec![from_itself, Statement::Verdict(verdict)]);
+    } else {
+        forward_to.push(vec![Statement::Established, accept()]);
+        if bridge.allows_inter_container {
+            forward_to.push(vec![from_itself, accept()]);
+        }
+        forward_to.push(vec![Statement::DestinationTranslated, accept()]);
+    }
+    forward_to.push(vec![drop_packet()]);
+    let mut chains = vec![Chain { name: chain_name(FORWARD_TO, bridge), base: None, rules: forward_to }];
+    if bridge.is_internal {
+        let to_itself = Statement::Interface { direction: Direction::Out, is: false, name: bridge.name.clone() };
+        let rules = vec![vec![to_itself, drop_packet()]];
+        chains.push(Chain { name: chain_name(FORWARD_FROM, bridge), base: None, rules });
+    }
+    chains.push(Chain { name: chain_name(NAT_TO, bridge), base: None, rules: nat_rules(bridge) });
+    chains
+}
+
+/// Who speaks to a published port from the host's loopback, or from the bridge itself, gets the host's address: the
+/// answer must come back through the host to be translated back.
+fn nat_rules(bridge: &BridgeRules) -> Vec<Vec<Statement>> {
+    let from = |network| Statement::Address { end: End::Source, is: true, network };
+    let mut rules = vec![vec![from(LOOPBACK_V4), Statement::Masquerade]];
+    for subnet in subnets(bridge) {
+        rules.push(vec![from(subnet), Statement::DestinationTranslated, Statement::Masquerade]);
+    }
+    rules
+}
+
+/// Translates what goes to a published port.
+fn published() -> Chain {
+    let translate = |map: PortMap| {
+        vec![Statement::TranslateDestination { field: map.field, is_bound: map.is_bound, map: map.name }]
+    };
+    Chain { name: PUBLISHED.to_owned(), base: None, rules: PortMap::ALL.map(translate).into() }
+}
+
+fn base_chains(desired: &Desired) -> Vec<Chain> {
+    let jump_published = || Statement::Verdict(Verdict::Jump(PUBLISHED.to_owned()));
+    let from_elsewhere = || Statement::Interface { direction: Direction::In, is: false, name: "lo".to_owned() };
+    let loopback = |end| Statement::Address { end, is: true, network: LOOPBACK_V4 };
+    let to_v6_loopback =
+        Statement::Address { end: End::Destination, is: true, network: IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)) };
+    let base = |name: &str, kind, hook, priority, rules| Chain {
+        name: name.to_owned(),
+        base: Some(Base { kind, hook, priority }),
+        rules,
+    };
+    let masquerade = |field, set| {
+        vec![Statement::AddressSet { end: End::Source, field, set }, Statement::Masquerade]
+    };
+    let mut forward = vec![
+        vec![Statement::InterfaceVerdict { direction: Direction::In, map: FORWARD_FROM }],
+        vec![Statement::InterfaceVerdict { direction: Direction::Out, map: FORWARD_TO }],
+    ];
+    if desired.drops_foreign_forwarding {
+        forward.push(vec![
+            Statement::InterfaceSet { direction: Direction::In, is: false, set: BRIDGES },
+            drop_packet(),
+        ]);
+    }
+    vec![
+        base("guard", "filter", Hook::Prerouting, -300, vec![
+            vec![from_elsewhere(), loopback(End::Destination), drop_packet()],
+            vec![from_elsewhere(), loopback(End::Source), drop_packet()],
+        ]),
+        base("prerouting", "nat", Hook::Prerouting, -100, vec![vec![Statement::DestinationLocal, jump_published()]]),
+        base("output", "nat", Hook::Output, -100, vec![
+            // The kernel never routes ::1 to another interface, so translating it would lose the packet.
+            vec![to_v6_loopback, Statement::Verdict(Verdict::Return)],
+            vec![Statement::DestinationLocal, jump_published()],
+        ]),
+        base("forward", "filter", Hook::Forward, 0, forward),
+        base("postrouting", "nat", Hook::Postrouting, 100, vec![
+            vec![Statement::InterfaceVerdict { direction: Direction::Out, map: NAT_TO }],
+            masquerade(Field::V4, "masqueraded_v4"),
+            masquerade(Field::V6, "masqueraded_v6"),
+        ]),
+    ]
+}
+
+fn subnets(bridge: &BridgeRules) -> Vec<IpNet> {
+    let v4 = bridge.v4.map(|subnet| IpNet::V4(subnet.trunc()));
+    let v6 = bridge.v6.map(|subnet| IpNet::V6(subnet.trunc()));
+    v4.into_iter().chain(v6).collect()
+}
+
+fn element(key: Key, data: Option<Data>) -> Element {
+    Element { key, data }
+}
+
+fn interface(bridge: &BridgeRules) -> Key {
+    Key::Values(vec![Value::Interface(bridge.name.clone())])
+}
+
+fn goto(prefix: &str, bridge: &BridgeRules) -> Verdict {
+    Verdict::Goto(chain_name(prefix, bridge))
+}
+
+/// Chains take fewer characters in their names than interfaces, so other bytes are written as hexadecimal.
+fn chain_name(prefix: &str, bridge: &BridgeRules) -> String {
+    let mut name = format!("{prefix}_");
+    for byte in bridge.name.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!(".{byte:02x}"));
+        }
+    }
+    name
+}
+
+fn accept() -> Statement {
+    Statement::Verdict(Verdict::Accept)
+}
+
+fn drop_packet() -> Statement {
+    Statement::Verdict(Verdict::Drop)
 }

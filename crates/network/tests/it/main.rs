@@ -1,0 +1,8 @@
+//! The crate against a real kernel, in network namespaces of its own: nothing here touches the machine's network.
+//!
+//! Needs root. Each test builds a [`world::World`] and lives in its "host" namespace, which no other test shares.
+
+mod attach;
+mod firewall;
+mod speed;
+mod world;
