@@ -127,3 +127,71 @@ fn check(result: libc::c_long) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Forks without namespaces; the child runs `child` and exits with its result. Gives the child's pid.
+///
+/// # Safety
+/// The calling process must have one thread.
+pub unsafe fn fork(child: impl FnOnce() -> i32) -> io::Result<i32> {
+    // SAFETY: the caller's promise is the one that spawn asks for.
+    let child = unsafe { crate::clone::spawn(&crate::clone::Clone::default(), child)? };
+    Ok(child.pid)
+}
+
+/// Sends a signal to a child by number, ignoring that it may have ended.
+pub fn send_signal(pid: i32, signal: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Makes the calling process's group the foreground one of the terminal on stdin.
+pub fn take_foreground() {
+    // SAFETY: takes numbers only; SIGTTOU, which a background process would get, is ignored for the moment.
+    unsafe {
+        let old = libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        libc::tcsetpgrp(0, libc::getpgrp());
+        libc::signal(libc::SIGTTOU, old);
+    }
+}
+
+/// Signals that wait to be taken one by one instead of interrupting.
+#[derive(Debug)]
+pub struct SignalQueue {
+    set: libc::sigset_t,
+}
+
+impl SignalQueue {
+    /// Blocks every signal that can be blocked, but those of faults.
+    pub fn block_all() -> io::Result<Self> {
+        // SAFETY: the set is initialised by sigfillset before it is used.
+        unsafe {
+            let mut set: libc::sigset_t = std::mem::zeroed();
+            libc::sigfillset(&raw mut set);
+            for fault in [
+                libc::SIGSEGV,
+                libc::SIGBUS,
+                libc::SIGFPE,
+                libc::SIGILL,
+                libc::SIGABRT,
+                libc::SIGTRAP,
+                libc::SIGSYS,
+            ] {
+                libc::sigdelset(&raw mut set, fault);
+            }
+            if libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self { set })
+        }
+    }
+    /// The next signal's number.
+    pub fn wait(&self) -> i32 {
+        loop {
+            // SAFETY: a live set, and no place for details asked.
+            let signal = unsafe { libc::sigwaitinfo(&raw const self.set, std::ptr::null_mut()) };
+            if signal > 0 {
+                return signal;
+            }
+        }
+    }
+}

@@ -256,8 +256,8 @@ mod tests {
 
     #[test]
     fn both_ways_mount_the_same() {
-        check(Overlay::mount_by_context);
-        check(Overlay::mount_in_a_thread);
+        check(|overlay| overlay.mount_by_context());
+        check(|overlay| overlay.mount_in_a_thread());
     }
 
     #[test]

@@ -1,0 +1,81 @@
+//! A minimal init for `--init`: starts the program as its child, passes signals on, reaps whatever ends, and ends as the program did.
+
+use gantry_sys::process as sys_process;
+use rustix::process::{WaitOptions, WaitStatus};
+use std::os::fd::BorrowedFd;
+
+use crate::error::{Context, Error, Result};
+use crate::program::Program;
+use crate::sync::{self, Report};
+
+/// Runs the program; gives the exit status of this process.
+pub(super) fn run<'a>(
+    program: &Program,
+    filter: Option<&[u8]>,
+    report_to: impl Fn() -> BorrowedFd<'a>,
+) -> Result<i32> {
+    if let Some(filter) = filter {
+        gantry_sys::seccomp::install(filter)?;
+    }
+    let signals = sys_process::SignalQueue::block_all().context("cannot block signals")?;
+    // SAFETY: this process has one thread.
+    #[expect(
+        unsafe_code,
+        reason = "the program has to be another process than its init"
+    )]
+    let child = unsafe {
+        sys_process::fork(|| {
+            sys_process::reset_signals();
+            // A group of its own that owns the terminal, so that job control works as without an init.
+            let _ = rustix::process::setpgid(None, None);
+            if rustix::termios::isatty(rustix::stdio::stdin()) {
+                sys_process::take_foreground();
+            }
+            let error = program.execute();
+            let _ = sync::send(report_to(), &Report::Failed(error));
+            127
+        })
+    }
+    .context("cannot fork the program")?;
+    // Only the child's copy may keep the creator waiting.
+    // SAFETY: nothing that owns a descriptor is used below.
+    #[expect(
+        unsafe_code,
+        reason = "the end of the connection is what tells that the program was executed"
+    )]
+    unsafe {
+        sys_process::close_all_but(&mut []).context("cannot close descriptors")?;
+    }
+    loop {
+        let signal = signals.wait();
+        if signal == libc::SIGCHLD {
+            if let Some(code) = reap(child)? {
+                return Ok(code);
+            }
+        } else {
+            sys_process::send_signal(child, signal);
+        }
+    }
+}
+
+/// Reaps everything that has ended; the status to end with, once the program has.
+fn reap(program: i32) -> Result<Option<i32>> {
+    loop {
+        match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid.as_raw_pid() == program => {
+                return Ok(Some(code(status)));
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::from(error).prefixed("cannot wait for the program")),
+        }
+    }
+}
+
+fn code(status: WaitStatus) -> i32 {
+    status
+        .exit_status()
+        .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
+        .unwrap_or(255)
+}

@@ -1,0 +1,280 @@
+//! `/dev`: device nodes, the usual links, `ptmx`, and the console.
+
+use gantry_oci::runtime::Device;
+use gantry_sys::mount;
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use super::{Rootfs, clean};
+use crate::error::{Context, Error, Result, quoted};
+
+/// Nodes that every container has, with numbers.
+const DEFAULT_DEVICES: [(&str, i64, i64); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+
+/// The devices that `/dev/null` is checked against, wherever it comes from.
+const NULL: (u32, u32) = (1, 3);
+
+impl Rootfs<'_> {
+    /// Makes nodes and links, unless `/dev` is a bind mount and so the user's.
+    pub(crate) fn set_up_dev(&mut self) -> Result<()> {
+        if self.placed_at("/dev").is_some_and(|placed| placed.is_bind) {
+            return Ok(());
+        }
+        let dev = self
+            .root
+            .mkdir_all(Path::new("/dev"), 0o755)
+            .context("error creating /dev")?;
+        let spec_devices = &self.linux.devices;
+        for (path, major, minor) in DEFAULT_DEVICES {
+            if spec_devices
+                .iter()
+                .any(|device| clean(&device.path) == Path::new(path))
+            {
+                continue;
+            }
+            let device = Device {
+                kind: "c".into(),
+                path: path.into(),
+                major,
+                minor,
+                file_mode: Some(0o666),
+                uid: None,
+                gid: None,
+            };
+            self.make_device(&device)?;
+        }
+        for device in spec_devices {
+            self.make_device(device)?;
+        }
+        self.make_links(&dev)
+    }
+
+    fn make_device(&mut self, device: &Device) -> Result<()> {
+        let path = clean(&device.path);
+        // ptmx belongs to the container's own devpts, whatever the configuration says.
+        if path == Path::new("/dev/ptmx") {
+            return Ok(());
+        }
+        self.make_device_at(&path, device)
+            .with_context(|| format!("error creating device nodes: {}", device.path))
+    }
+
+    fn make_device_at(&mut self, path: &Path, device: &Device) -> Result<()> {
+        let (kind, number) = device_number(device)?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| Error::invalid("a device needs a name"))?;
+        let parent = self
+            .root
+            .mkdir_all(path.parent().unwrap_or(Path::new("/")), 0o755)?;
+        if !self.can_mknod {
+            return self.bind_device(path, device);
+        }
+        let mode = Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777);
+        match rustix::fs::mknodat(&parent, name, kind, mode, number) {
+            Ok(()) => {}
+            Err(Errno::PERM) => return self.bind_device(path, device),
+            // An image may ship a /dev; what it calls a device must be that device.
+            Err(Errno::EXIST) if is_device(&parent, name, kind, number) => return Ok(()),
+            Err(Errno::EXIST) => {
+                rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+                rustix::fs::mknodat(&parent, name, kind, mode, number)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // The umask is 0 while the container is made, so the mode is as asked.
+        if device.uid.unwrap_or(0) != 0 || device.gid.unwrap_or(0) != 0 {
+            let owner = Some(Uid::from_raw(device.uid.unwrap_or(0)));
+            let group = Some(Gid::from_raw(device.gid.unwrap_or(0)));
+            rustix::fs::chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+        }
+        Ok(())
+    }
+
+    /// Where nodes cannot be made, the host's are shown.
+    fn bind_device(&mut self, path: &Path, device: &Device) -> Result<()> {
+        let relative = path
+            .strip_prefix("/dev")
+            .map_err(|_| Error::unsupported("device nodes cannot be made outside of /dev here"))?;
+        let source = self.host_device(relative)?;
+        if !is_device(
+            &source,
+            Path::new("").as_os_str(),
+            device_number(device)?.0,
+            device_number(device)?.1,
+        ) {
+            return Err(Error::internal(format!(
+                "the host's {} is another device",
+                path.display()
+            )));
+        }
+        let target = self.root.create_file(path, 0o666)?;
+        mount::attach(mount::clone_fd(&source, false)?, &target)?;
+        Ok(())
+    }
+
+    fn host_device(&self, relative: &Path) -> Result<OwnedFd> {
+        let dev = match &self.plan.host_dev {
+            Some(fd) => fd.try_clone()?,
+            None => {
+                return Err(Error::internal(
+                    "device nodes cannot be made here, and the host's were not handed over",
+                ));
+            }
+        };
+        Ok(rustix::fs::openat(
+            dev,
+            relative,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    }
+
+    fn make_links(&mut self, dev: &OwnedFd) -> Result<()> {
+        for (name, target) in LINKS {
+            make_link(dev, target, name)?;
+        }
+        if self
+            .proc()
+            .is_some_and(|proc| super::mounts::exists(proc, "kcore"))
+        {
+            make_link(dev, "/proc/kcore", "core")?;
+        }
+        match rustix::fs::unlinkat(dev, "ptmx", AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error).context("cannot replace /dev/ptmx"),
+        }
+        rustix::fs::symlinkat("pts/ptmx", dev, "ptmx").context("cannot link /dev/ptmx")
+    }
+
+    /// Shows a terminal as `/dev/console`.
+    pub(crate) fn mount_console(&self, terminal: BorrowedFd<'_>) -> Result<()> {
+        let target = self
+            .root
+            .create_file(Path::new("/dev/console"), 0o666)
+            .context("cannot make /dev/console")?;
+        let console = mount::clone_fd(terminal, false).context("cannot clone the terminal")?;
+        mount::attach(&console, &target).context("cannot mount /dev/console")
+    }
+
+    /// A null device that is certain to be one, to be shown in place of files.
+    pub(super) fn null_device(&mut self) -> Result<&OwnedFd> {
+        if self.null.is_none() {
+            self.null = Some(self.open_null()?);
+        }
+        self.null
+            .as_ref()
+            .ok_or_else(|| Error::internal("was set above"))
+    }
+
+    fn open_null(&self) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let is_null = |fd: &OwnedFd| {
+            is_device(
+                fd,
+                Path::new("").as_os_str(),
+                FileType::CharacterDevice,
+                rustix::fs::makedev(NULL.0, NULL.1),
+            )
+        };
+        // The container's own, if its /dev is a tmpfs that was made here and so has only what we put into it.
+        if let Some(placed) = self
+            .placed_at("/dev")
+            .filter(|placed| !placed.is_bind && placed.kind == "tmpfs")
+            && let Ok(fd) = rustix::fs::openat(&placed.fd, "null", flags, Mode::empty())
+            && is_null(&fd)
+        {
+            return Ok(fd);
+        }
+        if self.can_mknod
+            && let Ok(dir) = mount::new_filesystem(
+                "tmpfs",
+                Some("tmpfs"),
+                &[("mode", Some("700"))],
+                mount::Attributes::NO_SUID,
+            )
+        {
+            let mode = Mode::from_raw_mode(0o666);
+            rustix::fs::mknodat(
+                &dir,
+                "null",
+                FileType::CharacterDevice,
+                mode,
+                rustix::fs::makedev(NULL.0, NULL.1),
+            )?;
+            return Ok(rustix::fs::openat(&dir, "null", flags, Mode::empty())?);
+        }
+        let fd = self.host_device(Path::new("null"))?;
+        if is_null(&fd) {
+            Ok(fd)
+        } else {
+            Err(Error::internal("the host's /dev/null is another device"))
+        }
+    }
+}
+
+fn make_link(dev: &OwnedFd, target: &str, name: &str) -> Result<()> {
+    match rustix::fs::symlinkat(target, dev, name) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => {
+            Err(error).with_context(|| format!("failed to create symlink {name} to {target}"))
+        }
+    }
+}
+
+fn device_number(device: &Device) -> Result<(FileType, u64)> {
+    let kind = match device.kind.as_str() {
+        "c" | "u" => FileType::CharacterDevice,
+        "b" => FileType::BlockDevice,
+        "p" => return Ok((FileType::Fifo, 0)),
+        other => {
+            return Err(Error::invalid(format!(
+                "{} is not a valid device type for device {}",
+                quoted(other),
+                device.path
+            )));
+        }
+    };
+    let part = |number: i64| {
+        u32::try_from(number).map_err(|_| {
+            Error::invalid(format!(
+                "invalid device number {number} for device {}",
+                device.path
+            ))
+        })
+    };
+    Ok((
+        kind,
+        rustix::fs::makedev(part(device.major)?, part(device.minor)?),
+    ))
+}
+
+fn is_device(dir: impl AsFd, name: &std::ffi::OsStr, kind: FileType, number: u64) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH;
+    rustix::fs::statat(dir, name, flags).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == kind
+            && (kind == FileType::Fifo || stat.st_rdev == number)
+    })
+}
+
+/// The host's `/dev` as this mount namespace has it, for [`Plan::host_dev`](crate::Plan::host_dev).
+pub(crate) fn open_host_dev() -> std::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, "/dev", flags, Mode::empty())?)
+}

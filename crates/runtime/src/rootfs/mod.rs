@@ -1,0 +1,227 @@
+//! The container's file system: attaches the root, its mounts and devices, hides what must be hidden, and makes it the root.
+//!
+//! All targets are resolved beneath the root's descriptor; all sources are detached mounts. Order: [`Rootfs::attach`],
+//! [`Rootfs::mount_all`], [`Rootfs::set_up_dev`], `mask`, then [`Rootfs::enter`].
+//! `options` sorts mount options, `mounts` makes mounts, `dev` the devices, `mask` hides paths, `cgroup_view` shows cgroups.
+
+mod cgroup_view;
+mod copy_up;
+mod dev;
+mod mask;
+mod mounts;
+mod options;
+
+use gantry_oci::runtime::{Linux, Spec};
+use gantry_sys::beneath::Root;
+use gantry_sys::mount::{self, Attributes, Change, Propagation};
+use rustix::fs::OFlags;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use crate::cgroup::Cgroup;
+use crate::error::{Context, Error, Result};
+use crate::plan::Plan;
+
+/// The root file system while it is put together.
+pub(crate) struct Rootfs<'a> {
+    root: Root,
+    plan: &'a Plan,
+    spec: &'a Spec,
+    linux: &'a Linux,
+    cgroup: &'a Cgroup,
+    /// Whether device nodes can be made here.
+    can_mknod: bool,
+    /// Mounts made so far that later steps refer to.
+    placed: Vec<Placed>,
+    /// Mounts that become read-only at the end, since something is still put into them.
+    read_only_later: Vec<OwnedFd>,
+    /// The inode that hides files.
+    null: Option<OwnedFd>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A mount that was put at a place.
+struct Placed {
+    destination: PathBuf,
+    kind: String,
+    /// The mount's root.
+    fd: OwnedFd,
+    is_bind: bool,
+}
+
+impl<'a> Rootfs<'a> {
+    /// Puts the root file system over `/`, where [`Rootfs::enter`] will pivot. The mount namespace must be the container's.
+    pub(crate) fn attach(
+        plan: &'a Plan,
+        spec: &'a Spec,
+        linux: &'a Linux,
+        cgroup: &'a Cgroup,
+        can_mknod: bool,
+    ) -> Result<Self> {
+        let propagation = propagation(&linux.rootfs_propagation)?;
+        // Whatever is done from here on must not travel to the host; private only if asked for, as runc does.
+        let (kind, recursive) = match propagation {
+            Some((Propagation::Private | Propagation::Unbindable, recursive)) => {
+                (Propagation::Private, recursive)
+            }
+            _ => (Propagation::Slave, true),
+        };
+        let change = Change {
+            propagation: Some(kind),
+            recursive,
+            ..Change::default()
+        };
+        mount::change_at(Path::new("/"), &change)
+            .context("error preparing rootfs: cannot change the propagation of /")?;
+        mount::change(&plan.rootfs, &change)
+            .context("error preparing rootfs: cannot change the propagation of the rootfs")?;
+        let slash = mount::open_path(Path::new("/"))?;
+        mount::attach(&plan.rootfs, &slash)
+            .context("error preparing rootfs: cannot attach the rootfs")?;
+        let root = Root::from_fd(plan.rootfs.try_clone()?);
+        Ok(Self {
+            root,
+            plan,
+            spec,
+            linux,
+            cgroup,
+            can_mknod,
+            placed: Vec::new(),
+            read_only_later: Vec::new(),
+            null: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The mount that was made at exactly this place last.
+    fn placed_at(&self, destination: &str) -> Option<&Placed> {
+        self.placed
+            .iter()
+            .rev()
+            .find(|placed| placed.destination == Path::new(destination))
+    }
+
+    /// The procfs at `/proc`, if the configuration has one there.
+    pub(crate) fn proc(&self) -> Option<BorrowedFd<'_>> {
+        self.placed_at("/proc")
+            .filter(|placed| placed.kind == "proc")
+            .map(|placed| placed.fd.as_fd())
+    }
+
+    /// The devpts at `/dev/pts`.
+    pub(crate) fn devpts(&self) -> Option<BorrowedFd<'_>> {
+        self.placed_at("/dev/pts")
+            .filter(|placed| placed.kind == "devpts")
+            .map(|placed| placed.fd.as_fd())
+    }
+
+    /// Makes it the root of this namespace and this process.
+    pub(crate) fn enter(&self, has_mount_namespace: bool) -> Result<()> {
+        if self.plan.no_pivot || !has_mount_namespace {
+            rustix::process::fchdir(&self.root)?;
+            rustix::process::chroot(c".").context("error jailing process inside rootfs: chroot")?;
+            rustix::process::chdir(c"/")?;
+        } else {
+            mount::pivot_root(&self.root)
+                .context("error jailing process inside rootfs: pivot_root")?;
+        }
+        Ok(())
+    }
+
+    /// What has to come after everything was put in place: propagation of the root, and read-only mounts.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        if let Some((kind, recursive)) = propagation(&self.linux.rootfs_propagation)? {
+            let change = Change {
+                propagation: Some(kind),
+                recursive,
+                ..Change::default()
+            };
+            mount::change(&self.root, &change).context("error setting rootfs propagation")?;
+        }
+        let read_only = Change {
+            set: Attributes::READ_ONLY,
+            ..Change::default()
+        };
+        for fd in &self.read_only_later {
+            mount::change(fd, &read_only).context("error remounting a mount read-only")?;
+        }
+        if self.spec.root.as_ref().is_some_and(|root| root.readonly) {
+            mount::change(&self.root, &read_only).context("error setting rootfs as readonly")?;
+        }
+        Ok(())
+    }
+
+    /// Makes the working directory if it is missing, as runc does.
+    pub(crate) fn make_cwd(&self, cwd: &str) -> Result<()> {
+        if cwd.is_empty() || cwd == "/" {
+            return Ok(());
+        }
+        match self.root.resolve(Path::new(cwd), OFlags::PATH) {
+            Ok(_) => Ok(()),
+            // What cannot be made is found out when it is entered.
+            Err(_) => self
+                .root
+                .mkdir_all(Path::new(cwd), 0o755)
+                .map(drop)
+                .or(Ok(())),
+        }
+    }
+}
+
+/// Parses `rootfsPropagation`.
+fn propagation(text: &str) -> Result<Option<(Propagation, bool)>> {
+    let plain = text.strip_prefix('r').unwrap_or(text);
+    let kind = match plain {
+        "" if text.is_empty() => return Ok(None),
+        "shared" => Propagation::Shared,
+        "slave" => Propagation::Slave,
+        "private" => Propagation::Private,
+        "unbindable" => Propagation::Unbindable,
+        _ => {
+            return Err(Error::invalid(format!(
+                "rootfsPropagation={text} is not supported"
+            )));
+        }
+    };
+    Ok(Some((kind, plain.len() != text.len())))
+}
+
+/// A destination without `.`, `..` and double slashes, absolute. Links are not looked at: it names, it does not resolve.
+fn clean(path: &str) -> PathBuf {
+    let mut cleaned = PathBuf::from("/");
+    for component in Path::new(path).components() {
+        match component {
+            std::path::Component::Normal(name) => cleaned.push(name),
+            std::path::Component::ParentDir => {
+                cleaned.pop();
+            }
+            _ => {}
+        }
+    }
+    cleaned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn destinations_are_cleaned_and_propagation_is_parsed() {
+        assert_eq!(clean("a//b/./../c/"), Path::new("/a/c"));
+        assert_eq!(clean("/../../x"), Path::new("/x"));
+        assert_eq!(
+            propagation("rshared").expect("is valid"),
+            Some((Propagation::Shared, true))
+        );
+        assert_eq!(
+            propagation("slave").expect("is valid"),
+            Some((Propagation::Slave, false))
+        );
+        assert_eq!(propagation("").expect("is valid"), None);
+        assert!(propagation("r").is_err() && propagation("both").is_err());
+    }
+}

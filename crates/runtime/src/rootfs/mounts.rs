@@ -1,0 +1,334 @@
+//! The mounts of the configuration, one after the other.
+
+use gantry_oci::runtime::Mount;
+use gantry_sys::mount::{self, Attributes, Change, PROC_MAGIC, Propagation};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use super::options::Options;
+use super::{Placed, Rootfs, clean};
+use crate::error::{Context, Error, Result, quoted};
+
+/// Files of procfs that may be covered by others, as lxcfs does; everything else in `/proc` may not.
+const PROC_ALLOWED: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+impl Rootfs<'_> {
+    /// Makes all mounts, in order.
+    pub(crate) fn mount_all(&mut self) -> Result<()> {
+        for index in 0..self.spec.mounts.len() {
+            let spec = self.spec;
+            let mount = &spec.mounts[index];
+            self.mount_one(index, mount).with_context(|| {
+                format!(
+                    "error mounting {} to rootfs at {}",
+                    quoted(&mount.source),
+                    quoted(&mount.destination)
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn mount_one(&mut self, index: usize, mount: &Mount) -> Result<()> {
+        let options = Options::parse(&mount.options);
+        let given = self
+            .plan
+            .mounts
+            .iter()
+            .find(|(other, _)| *other == index)
+            .map(|(_, fd)| fd);
+        if options.remount {
+            return self.remount(mount, &options);
+        }
+        if given.is_some() || options.bind.is_some() || mount.kind == "bind" {
+            let source = given
+                .ok_or_else(|| Error::internal("the source of a bind mount was not handed over"))?;
+            return self.bind(mount, &options, source);
+        }
+        match mount.kind.as_str() {
+            "cgroup" => self.mount_cgroup(mount, &options),
+            "proc" | "sysfs" => self.mount_kernel(mount, &options),
+            "" => Err(Error::invalid("a mount needs a type")),
+            _ => self.mount_filesystem(mount, &options),
+        }
+    }
+
+    /// procfs and sysfs: only over ordinary directories, so that nobody mistakes another tree for them.
+    fn mount_kernel(&mut self, mount: &Mount, options: &Options) -> Result<()> {
+        let path = clean(&mount.destination);
+        let target = match self
+            .root
+            .resolve_without_links(&path, OFlags::PATH | OFlags::NOFOLLOW)
+        {
+            Ok(fd) if is_directory(&fd)? => fd,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                self.root.mkdir_all(&path, 0o755)?
+            }
+            Ok(_) => return Err(not_ordinary(mount)),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+                return Err(not_ordinary(mount));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let fd =
+            new_filesystem(mount, options, options.set).with_context(|| attempt(mount, options))?;
+        self.place(mount, options, fd, &target, false)
+    }
+
+    fn mount_filesystem(&mut self, mount: &Mount, options: &Options) -> Result<()> {
+        let is_tmpfs = mount.kind == "tmpfs";
+        let path = clean(&mount.destination);
+        let old_mode = if is_tmpfs {
+            self.existing_mode(&path)
+        } else {
+            None
+        };
+        let target = self.root.mkdir_all(&path, 0o755)?;
+        self.refuse_inside_proc(mount, &target)?;
+        // Later mounts and devices still need directories in it.
+        let is_later = is_tmpfs && options.set.contains(Attributes::READ_ONLY);
+        let attributes = if is_later {
+            options.set.without(Attributes::READ_ONLY)
+        } else {
+            options.set
+        };
+        let fd =
+            new_filesystem(mount, options, attributes).with_context(|| attempt(mount, options))?;
+        if let Some(mode) = old_mode
+            && !options.data.iter().any(|(key, _)| key == "mode")
+        {
+            let dir = open_directory(&fd)?;
+            rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode))?;
+        }
+        if options.copy_up {
+            super::copy_up::copy(&target, &fd).context("tmpcopyup: failed to copy")?;
+        }
+        if is_later {
+            self.read_only_later.push(fd.try_clone()?);
+        }
+        self.place(mount, options, fd, &target, false)
+    }
+
+    fn existing_mode(&self, path: &Path) -> Option<u32> {
+        let fd = self
+            .root
+            .resolve(path, OFlags::PATH | OFlags::DIRECTORY)
+            .ok()?;
+        Some(rustix::fs::fstat(fd).ok()?.st_mode & 0o7777)
+    }
+
+    fn bind(&mut self, mount: &Mount, options: &Options, source: &OwnedFd) -> Result<()> {
+        let path = clean(&mount.destination);
+        let target = if is_directory(source)? {
+            self.root.mkdir_all(&path, 0o755)
+        } else {
+            self.root.create_file(&path, 0o755)
+        };
+        let target = target.with_context(|| {
+            format!(
+                "create mount destination for {}",
+                quoted(&mount.destination)
+            )
+        })?;
+        self.refuse_proc_cover(mount, &target, source)?;
+        if options.changes_attributes() {
+            let change = Change {
+                set: options.set,
+                clear: options.clear,
+                ..Change::default()
+            };
+            mount::change(source, &change).with_context(|| attempt(mount, options))?;
+        }
+        if options.changes_recursively() {
+            let change = Change {
+                set: options.recursive_set,
+                clear: options.recursive_clear,
+                recursive: true,
+                ..Change::default()
+            };
+            mount::change(source, &change).with_context(|| attempt(mount, options))?;
+        }
+        self.place(mount, options, source.try_clone()?, &target, true)
+    }
+
+    /// Puts a finished mount at its target, and sets its propagation there.
+    pub(super) fn place(
+        &mut self,
+        mount: &Mount,
+        options: &Options,
+        fd: OwnedFd,
+        target: &OwnedFd,
+        is_bind: bool,
+    ) -> Result<()> {
+        if is_bind {
+            // Mounts made on the host may still come in if the source said so, but none of ours goes out.
+            let default = [(Propagation::Slave, true)];
+            let wanted = if options.propagation.is_empty() {
+                &default[..]
+            } else {
+                &options.propagation
+            };
+            for (kind, recursive) in wanted {
+                let change = Change {
+                    propagation: Some(*kind),
+                    recursive: *recursive,
+                    ..Change::default()
+                };
+                mount::change(&fd, &change).context("cannot change the propagation")?;
+            }
+        }
+        mount::attach(&fd, target).with_context(|| attempt(mount, options))?;
+        if !is_bind {
+            for (kind, recursive) in &options.propagation {
+                let change = Change {
+                    propagation: Some(*kind),
+                    recursive: *recursive,
+                    ..Change::default()
+                };
+                mount::change(&fd, &change).context("cannot change the propagation")?;
+            }
+        }
+        self.placed.push(Placed {
+            destination: clean(&mount.destination),
+            kind: mount.kind.clone(),
+            fd,
+            is_bind,
+        });
+        Ok(())
+    }
+
+    fn remount(&mut self, mount: &Mount, options: &Options) -> Result<()> {
+        let path = clean(&mount.destination);
+        let target = self.root.resolve(&path, OFlags::PATH)?;
+        if !mount::is_mount_root(&target)? {
+            return Err(Error::invalid(format!(
+                "{} is not a mount point",
+                quoted(&mount.destination)
+            )));
+        }
+        let change = Change {
+            set: options.set,
+            clear: options.clear,
+            ..Change::default()
+        };
+        mount::change(&target, &change).with_context(|| attempt(mount, options))
+    }
+
+    /// A target may turn out to be in procfs by a link of the image, so the file system is asked, not only the path.
+    fn refuse_inside_proc(&self, mount: &Mount, target: &OwnedFd) -> Result<()> {
+        let path = clean(&mount.destination);
+        if path == Path::new("/proc") {
+            return Err(Error::invalid(format!(
+                "{} cannot be mounted because it is not of type proc",
+                quoted("/proc")
+            )));
+        }
+        let is_allowed = PROC_ALLOWED
+            .iter()
+            .any(|allowed| path == Path::new(allowed));
+        let is_inside = path.starts_with("/proc") || mount::filesystem_magic(target)? == PROC_MAGIC;
+        if is_inside && !is_allowed {
+            return Err(Error::invalid(format!(
+                "{} cannot be mounted because it is inside /proc",
+                quoted(&mount.destination)
+            )));
+        }
+        Ok(())
+    }
+
+    fn refuse_proc_cover(&self, mount: &Mount, target: &OwnedFd, source: &OwnedFd) -> Result<()> {
+        // The host's procfs may be shown whole at /proc, as `--pid host` containers of some engines do.
+        let is_proc = clean(&mount.destination) == Path::new("/proc")
+            && mount::filesystem_magic(source)? == PROC_MAGIC;
+        if is_proc {
+            Ok(())
+        } else {
+            self.refuse_inside_proc(mount, target)
+        }
+    }
+}
+
+fn not_ordinary(mount: &Mount) -> Error {
+    Error::invalid(format!(
+        "filesystem {} must be mounted on ordinary directory",
+        quoted(&mount.kind)
+    ))
+}
+
+/// What runc writes between the two names and the cause.
+pub(super) fn attempt(mount: &Mount, options: &Options) -> String {
+    let mut text = format!(
+        "mount {}:{}, flags: 0x{:x}",
+        mount.source, mount.destination, options.legacy_flags
+    );
+    if !options.data.is_empty() {
+        let data: Vec<String> = options
+            .data
+            .iter()
+            .map(|(key, value)| {
+                value
+                    .as_ref()
+                    .map_or_else(|| key.clone(), |value| format!("{key}={value}"))
+            })
+            .collect();
+        text.push_str(&format!(", data: {}", data.join(",")));
+    }
+    text
+}
+
+pub(super) fn new_filesystem(
+    mount: &Mount,
+    options: &Options,
+    attributes: Attributes,
+) -> std::io::Result<OwnedFd> {
+    let mut data: Vec<(&str, Option<&str>)> = options
+        .superblock
+        .iter()
+        .map(|name| (*name, None))
+        .collect();
+    if options.set.contains(Attributes::READ_ONLY)
+        && !matches!(mount.kind.as_str(), "proc" | "tmpfs")
+    {
+        data.push(("ro", None));
+    }
+    data.extend(
+        options
+            .data
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_deref())),
+    );
+    let source = if mount.source.is_empty() {
+        None
+    } else {
+        Some(mount.source.as_str())
+    };
+    mount::new_filesystem(&mount.kind, source, &data, attributes)
+}
+
+pub(super) fn is_directory(fd: impl AsFd) -> Result<bool> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
+}
+
+/// A descriptor for reading a directory that is only known by an `O_PATH` descriptor.
+pub(super) fn open_directory(dir: impl AsFd) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, c".", flags, Mode::empty())?)
+}
+
+/// Whether a name exists in a directory, links not followed.
+pub(super) fn exists(dir: impl AsFd, name: &str) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+}
