@@ -1,1 +1,24 @@
-//! stub
+//! Images on this machine: content, layers, records, and the writable snapshots of containers.
+//!
+//! Synchronous; blocks on disk and SQLite, never on a network. Knows neither HTTP nor what a container is.
+//! Start reading at [`Images`]; `load` shows how an archive becomes layers and records, `snapshot` how layers become a
+//! root file system (described, not mounted).
+
+mod builtin;
+mod export;
+mod import;
+mod load;
+mod record;
+mod remove;
+mod save;
+mod snapshot;
+mod store;
+mod tag;
+
+pub use export::export;
+pub use import::ImportOptions;
+pub use load::{LoadEvent, Loaded};
+pub use record::{HistoryEntry, Image, ImageId};
+pub use remove::{RemoveOptions, Removed, Usage};
+pub use snapshot::{RootfsMount, Snapshot, SnapshotUsage};
+pub use store::{Images, Limits};
