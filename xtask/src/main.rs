@@ -5,6 +5,7 @@
 //! Nothing here ships.
 
 mod bench;
+mod protocol;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ commands:
   tidy                 check the crate table, sizes, names, module docs, frozen and dead files
   bench                measure Gantry and another daemon in turn; `bench --help` says more
   bench syscalls       count and check the system calls of one start
+  protocol             generate docs/shim-protocol.md
   freeze               record migrations and the shim protocol as released (see docs/testing.md)";
 
 /// What every chore answers; the text is for the person at the terminal.
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["bench", ref options @ ..] => bench::run(&root(), options),
+        ["protocol"] => protocol::write(&root()),
         ["freeze"] => tidy::frozen::record(&root()),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}");
