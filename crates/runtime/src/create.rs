@@ -8,7 +8,7 @@ use gantry_sys::{clone, fdpass, pidfd};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use crate::cgroup::{Cgroup, Roots};
+use crate::cgroup::{Cgroup, Layout, Roots};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, HookState};
 use crate::init;
@@ -334,9 +334,12 @@ fn make_cgroup(
     resources: &gantry_oci::runtime::Resources,
 ) -> Result<Cgroup> {
     let path = if path.is_empty() { &plan.id } else { path };
+    if plan.cgroups.layout() == Layout::Absent {
+        return Ok(plan.cgroups.find(&[]));
+    }
     let made = plan.cgroups.create(path, resources);
     if made.is_err() && plan.tolerate.cgroup {
-        return Ok(Arc::new(Roots::absent()).create(path, resources)?);
+        return Ok(Arc::new(Roots::absent()).find(&[]));
     }
     made.map_err(Error::from)
 }

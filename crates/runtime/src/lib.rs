@@ -3,6 +3,7 @@
 //! Starts no thread, uses no async runtime, knows no images, no Docker and no logs. The caller must be single-threaded, since
 //! a container's init goes on with the caller's copied memory. Start reading at [`run`] (`create`), then `init`.
 
+pub mod bundle;
 pub mod capability;
 pub mod cgroup;
 mod create;

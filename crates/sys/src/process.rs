@@ -91,9 +91,20 @@ pub unsafe fn close_all_but(keep: &mut [RawFd]) -> io::Result<()> {
 
 /// Puts every signal back to its default, and unblocks all: ignored and blocked ones would pass to the executed program.
 pub fn reset_signals() {
+    // The kernel's own call: libc refuses the two signals that it uses itself, and an inherited SIG_IGN would stay.
+    // All zero is SIG_DFL with no flags and an empty mask, in the layout of every architecture.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL needs no handler; numbers that cannot be set are refused without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: no handler is installed; SIGKILL and SIGSTOP are refused without effect. 8 is the size of the kernel's mask.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8,
+            )
+        };
     }
     // SAFETY: a zeroed set is initialised by sigemptyset before it is used.
     unsafe {

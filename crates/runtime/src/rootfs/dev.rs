@@ -2,7 +2,7 @@
 
 use gantry_oci::runtime::Device;
 use gantry_sys::mount;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -273,8 +273,3 @@ fn is_device(dir: impl AsFd, name: &std::ffi::OsStr, kind: FileType, number: u64
     })
 }
 
-/// The host's `/dev` as this mount namespace has it, for [`Plan::host_dev`](crate::Plan::host_dev).
-pub(crate) fn open_host_dev() -> std::io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(CWD, "/dev", flags, Mode::empty())?)
-}

@@ -1,0 +1,22 @@
+//! Containers on a real kernel. Each case runs in a process and a mount namespace of its own, so a case may clone freely.
+//!
+//! The containers' file system holds just this program, which is static: called as `probe` it tells what it sees.
+//! Needs root; says so and passes where it is not.
+
+mod case;
+mod probe;
+mod world;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments
+        .first()
+        .is_some_and(|name| name.ends_with("/probe") || name == "probe")
+    {
+        std::process::exit(probe::main(&arguments[1..]));
+    }
+    match arguments.get(1).map(String::as_str) {
+        Some("--case") => world::run_case(&arguments[2], case::ALL),
+        _ => world::run_all(&arguments[1..], case::ALL),
+    }
+}
