@@ -38,7 +38,11 @@ pub struct Error {
 impl Error {
     /// An error of `kind` with a user-facing `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
     /// [`ErrorKind::InvalidParameter`]
     pub fn invalid(message: impl Into<String>) -> Self {
@@ -56,13 +60,20 @@ impl Error {
     pub fn not_implemented(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::NotImplemented, message)
     }
+    /// [`ErrorKind::Unavailable`]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
     /// [`ErrorKind::Internal`]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
     }
     /// The same error with `source` recorded for the log.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -100,7 +111,9 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|s| &**s as &(dyn std::error::Error + 'static))
+        self.source
+            .as_ref()
+            .map(|s| &**s as &(dyn std::error::Error + 'static))
     }
 }
 
@@ -116,7 +129,9 @@ fn lowercase_os_error(error: &std::io::Error) -> String {
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut characters = text.chars();
     match characters.next() {
-        Some(first) if error.raw_os_error().is_some() => first.to_lowercase().chain(characters).collect(),
+        Some(first) if error.raw_os_error().is_some() => {
+            first.to_lowercase().chain(characters).collect()
+        }
         _ => text.to_owned(),
     }
 }
@@ -145,6 +160,9 @@ mod tests {
     #[test]
     fn os_errors_read_like_docker_and_keep_their_context() {
         let error: Result<()> = Err(std::io::Error::from_raw_os_error(2)).context("cannot open /x");
-        assert_eq!(error.expect_err("was an error").to_string(), "cannot open /x: no such file or directory");
+        assert_eq!(
+            error.expect_err("was an error").to_string(),
+            "cannot open /x: no such file or directory"
+        );
     }
 }

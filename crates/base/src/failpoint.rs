@@ -27,7 +27,11 @@ fn parse(text: &str) -> HashMap<String, Action> {
                 "kill" => Action::Kill,
                 "fail" => Action::Fail,
                 other => {
-                    let milliseconds = other.strip_prefix("delay(")?.strip_suffix(')')?.parse().ok()?;
+                    let milliseconds = other
+                        .strip_prefix("delay(")?
+                        .strip_suffix(')')?
+                        .parse()
+                        .ok()?;
                     Action::Delay(Duration::from_millis(milliseconds))
                 }
             };

@@ -78,10 +78,15 @@ impl ContainerName {
         let name = text.strip_prefix('/').unwrap_or(text);
         let mut bytes = name.bytes();
         let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-        if first && name.len() >= 2 && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+        if first
+            && name.len() >= 2
+            && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        {
             return Ok(Self(name.into()));
         }
-        Err(Error::invalid(format!("Invalid container name ({text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
+        Err(Error::invalid(format!(
+            "Invalid container name ({text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+        )))
     }
     /// The name without a slash.
     pub fn as_str(&self) -> &str {
@@ -114,7 +119,12 @@ mod tests {
 
     #[test]
     fn names_follow_dockers_pattern() {
-        assert_eq!(ContainerName::parse("/web_1.a-b").expect("is valid").as_str(), "web_1.a-b");
+        assert_eq!(
+            ContainerName::parse("/web_1.a-b")
+                .expect("is valid")
+                .as_str(),
+            "web_1.a-b"
+        );
         for bad in ["", "/", "a", "-a", "a b", "a/b", "ä1", "a\n"] {
             assert!(ContainerName::parse(bad).is_err(), "{bad:?}");
         }

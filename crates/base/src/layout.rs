@@ -13,7 +13,10 @@ pub struct Layout {
 impl Layout {
     /// `data_root` as `/var/lib/gantry`, `run_root` as `/run/gantry`; both absolute.
     pub fn new(data_root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
-        Self { data_root: data_root.into(), run_root: run_root.into() }
+        Self {
+            data_root: data_root.into(),
+            run_root: run_root.into(),
+        }
     }
     /// The durable root.
     pub fn data_root(&self) -> &Path {

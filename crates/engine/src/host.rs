@@ -36,7 +36,9 @@ pub struct Host {
 }
 
 fn text(path: &str) -> String {
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }
 
 impl Host {
@@ -52,9 +54,13 @@ impl Host {
                 .map(|value| value.trim_matches('"').to_owned())
                 .unwrap_or_default()
         };
-        let memory_kib = text("/proc/meminfo")
-            .lines()
-            .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        let memory_kib = text("/proc/meminfo").lines().find_map(|line| {
+            line.strip_prefix("MemTotal:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<u64>()
+                .ok()
+        });
         let (cgroup_version, cgroup_controllers) = probe_cgroups();
         let swap_limit = if cgroup_version == 2 {
             // The root has no memory.swap.max; a child has, if swap accounting is on.
@@ -66,7 +72,9 @@ impl Host {
             name: uname.nodename().to_string_lossy().into_owned(),
             kernel_version: parse_kernel_version(&kernel),
             kernel,
-            operating_system: Some(value("PRETTY_NAME")).filter(|name| !name.is_empty()).unwrap_or_else(|| "Linux".into()),
+            operating_system: Some(value("PRETTY_NAME"))
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| "Linux".into()),
             os_version: value("VERSION_ID"),
             machine: uname.machine().to_string_lossy().into_owned(),
             processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -82,12 +90,16 @@ impl Host {
 
     /// Whether a controller is there to be used.
     pub fn has_controller(&self, name: &str) -> bool {
-        self.cgroup_controllers.iter().any(|controller| controller == name)
+        self.cgroup_controllers
+            .iter()
+            .any(|controller| controller == name)
     }
 }
 
 fn parse_kernel_version(release: &str) -> (u32, u32) {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().unwrap_or(0));
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -96,12 +108,22 @@ fn probe_cgroups() -> (u8, Vec<String>) {
     let mountinfo = text("/proc/self/mountinfo");
     let mut v1 = Vec::new();
     for line in mountinfo.lines() {
-        let Some((_, after)) = line.split_once(" - ") else { continue };
+        let Some((_, after)) = line.split_once(" - ") else {
+            continue;
+        };
         let mut fields = after.split(' ');
         if fields.next() == Some("cgroup") {
             let options = fields.nth(1).unwrap_or_default();
-            let known = ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls", "net_prio", "rdma", "misc"];
-            v1.extend(options.split(',').filter(|option| known.contains(option)).map(str::to_owned));
+            let known = [
+                "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids",
+                "hugetlb", "net_cls", "net_prio", "rdma", "misc",
+            ];
+            v1.extend(
+                options
+                    .split(',')
+                    .filter(|option| known.contains(option))
+                    .map(str::to_owned),
+            );
         }
     }
     if !v1.is_empty() {

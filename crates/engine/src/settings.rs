@@ -75,7 +75,11 @@ pub struct Settings {
 
 impl Settings {
     /// The defaults for these two roots and this shim.
-    pub fn new(data_root: impl Into<PathBuf>, run_root: impl Into<PathBuf>, shim: impl Into<PathBuf>) -> Self {
+    pub fn new(
+        data_root: impl Into<PathBuf>,
+        run_root: impl Into<PathBuf>,
+        shim: impl Into<PathBuf>,
+    ) -> Self {
         Self {
             data_root: data_root.into(),
             run_root: run_root.into(),

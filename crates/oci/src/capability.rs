@@ -71,7 +71,10 @@ const ALL: &str = "ALL";
 
 /// The number of a capability written as `CAP_CHOWN`.
 pub fn number(name: &str) -> Option<u8> {
-    NAMES.iter().position(|known| *known == name).and_then(|position| u8::try_from(position).ok())
+    NAMES
+        .iter()
+        .position(|known| *known == name)
+        .and_then(|position| u8::try_from(position).ok())
 }
 
 /// The name of the capability with this number.
@@ -88,22 +91,40 @@ pub fn known_to_kernel(last: u8) -> &'static [&'static str] {
 ///
 /// Names may be in any case and may lack `CAP_`. `ALL` in `drops` starts from nothing, `ALL` in `adds` from everything.
 /// A privileged container has everything, whatever was added or dropped; unknown names are refused nevertheless.
-pub fn tweak(known: &[&str], defaults: &[&str], adds: &[String], drops: &[String], privileged: bool) -> Result<Vec<String>> {
+pub fn tweak(
+    known: &[&str],
+    defaults: &[&str],
+    adds: &[String],
+    drops: &[String],
+    privileged: bool,
+) -> Result<Vec<String>> {
     let adds = normalize("CapAdd", known, adds)?;
     let drops = normalize("CapDrop", known, drops)?;
-    let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let owned = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
     if privileged {
         return Ok(owned(known));
     }
     let add_all = adds.iter().any(|name| name == ALL);
     let drop_all = drops.iter().any(|name| name == ALL);
     Ok(if add_all {
-        known.iter().filter(|name| !drops.iter().any(|drop| drop == *name)).map(|name| (*name).to_owned()).collect()
+        known
+            .iter()
+            .filter(|name| !drops.iter().any(|drop| drop == *name))
+            .map(|name| (*name).to_owned())
+            .collect()
     } else if drop_all {
         adds
     } else {
-        let mut result: Vec<String> =
-            defaults.iter().filter(|name| !drops.iter().any(|drop| drop == *name)).map(|name| (*name).to_owned()).collect();
+        let mut result: Vec<String> = defaults
+            .iter()
+            .filter(|name| !drops.iter().any(|drop| drop == *name))
+            .map(|name| (*name).to_owned())
+            .collect();
         result.extend(adds);
         result
     })
@@ -117,10 +138,14 @@ fn normalize(field: &str, known: &[&str], names: &[String]) -> Result<Vec<String
             name.insert_str(0, "CAP_");
         }
         if name != ALL && !NAMES.contains(&name.as_str()) {
-            return Err(Error::invalid(format!("invalid {field}: unknown capability: \"{name}\"")));
+            return Err(Error::invalid(format!(
+                "invalid {field}: unknown capability: \"{name}\""
+            )));
         }
         if name != ALL && !known.contains(&name.as_str()) {
-            return Err(Error::invalid(format!("invalid {field}: capability not supported by your kernel or not available in the current environment: \"{name}\"")));
+            return Err(Error::invalid(format!(
+                "invalid {field}: capability not supported by your kernel or not available in the current environment: \"{name}\""
+            )));
         }
         if !normal.contains(&name) {
             normal.push(name);

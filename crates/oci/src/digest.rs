@@ -17,7 +17,10 @@ impl Digest {
     /// `invalid digest` for any other algorithm, length or case.
     pub fn parse(text: &str) -> Result<Self> {
         match text.strip_prefix("sha256:") {
-            Some(hex) if hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
+            Some(hex)
+                if hex.len() == 64
+                    && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) =>
+            {
                 Ok(Self(text.into()))
             }
             _ => Err(Error::invalid(format!("invalid digest {text:?}"))),
@@ -77,9 +80,18 @@ mod tests {
     #[test]
     fn only_canonical_sha256_is_taken() {
         let digest = Digest::of(b"");
-        assert_eq!(digest.as_str(), "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            digest.as_str(),
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert_eq!(digest.short(), "e3b0c44298fc");
-        for bad in ["", "sha256:", "sha256:../../x", "sha512:00", &digest.as_str().to_uppercase()] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:../../x",
+            "sha512:00",
+            &digest.as_str().to_uppercase(),
+        ] {
             assert!(Digest::parse(bad).is_err(), "{bad}");
         }
     }

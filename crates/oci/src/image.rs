@@ -111,7 +111,10 @@ pub struct ImageConfig {
     /// Layers.
     pub rootfs: RootFs,
     /// How it was made.
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "null_is_default"
+    )]
     pub history: Vec<History>,
 }
 
@@ -224,12 +227,17 @@ pub struct Healthcheck {
     pub retries: i64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn is_zero(value: &i64) -> bool {
     *value == 0
 }
 
 /// Go writes empty lists and objects as `null`.
-fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+fn null_is_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> Result<T, D::Error> {
     Option::deserialize(d).map(Option::unwrap_or_default)
 }

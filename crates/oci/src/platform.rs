@@ -28,7 +28,11 @@ impl Platform {
             "powerpc64" => "ppc64le",
             other => other,
         };
-        Self { os: "linux".into(), architecture: architecture.into(), ..Self::default() }
+        Self {
+            os: "linux".into(),
+            architecture: architecture.into(),
+            ..Self::default()
+        }
     }
     /// Parses `os/architecture[/variant]`, or an architecture alone.
     pub fn parse(text: &str) -> Option<Self> {
@@ -39,7 +43,12 @@ impl Platform {
         }
         let (os, architecture) = match second {
             Some(architecture) => (first, architecture),
-            None if first == "linux" => return Some(Self { variant: String::new(), ..Self::host() }),
+            None if first == "linux" => {
+                return Some(Self {
+                    variant: String::new(),
+                    ..Self::host()
+                });
+            }
             None => ("linux", first),
         };
         let (architecture, variant) = match (architecture, third.unwrap_or_default()) {
@@ -49,11 +58,22 @@ impl Platform {
             ("arm64", "v8") => ("arm64", ""),
             other => other,
         };
-        Some(Self { os: os.into(), architecture: architecture.into(), variant: variant.into(), ..Self::default() })
+        Some(Self {
+            os: os.into(),
+            architecture: architecture.into(),
+            variant: variant.into(),
+            ..Self::default()
+        })
     }
     /// Whether an image of this platform runs where `wanted` is asked for: equal, the variant being free if `wanted` names none.
     pub fn satisfies(&self, wanted: &Self) -> bool {
-        let plain = |p: &Self| if p.architecture == "arm64" && p.variant == "v8" { String::new() } else { p.variant.clone() };
+        let plain = |p: &Self| {
+            if p.architecture == "arm64" && p.variant == "v8" {
+                String::new()
+            } else {
+                p.variant.clone()
+            }
+        };
         self.os == wanted.os
             && self.architecture == wanted.architecture
             && (plain(wanted).is_empty() || plain(self) == plain(wanted))
@@ -63,6 +83,10 @@ impl Platform {
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        if self.variant.is_empty() { Ok(()) } else { write!(f, "/{}", self.variant) }
+        if self.variant.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.variant)
+        }
     }
 }

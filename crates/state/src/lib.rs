@@ -56,14 +56,19 @@ impl Database {
     /// When the file cannot be opened, is damaged, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
         let mut connection = open_connection(path)?;
-        migrate::run(&mut connection, migrate::MIGRATIONS).with_context(|| format!("cannot migrate {}", path.display()))?;
+        migrate::run(&mut connection, migrate::MIGRATIONS)
+            .with_context(|| format!("cannot migrate {}", path.display()))?;
         let (sender, receiver) = mpsc::channel();
         std::thread::Builder::new()
             .name("state-writer".into())
             .spawn(move || write_loop(&mut connection, &receiver))
             .context("cannot start the state writer")?;
         Ok(Self {
-            shared: Arc::new(Shared { path: path.to_owned(), writer: Mutex::new(sender), readers: Mutex::default() }),
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                writer: Mutex::new(sender),
+                readers: Mutex::default(),
+            }),
         })
     }
 
@@ -92,10 +97,17 @@ impl Database {
         done: impl FnOnce(Result<T>) + Send + 'static,
     ) {
         let job: Job = Box::new(move |transaction| match work(transaction) {
-            Ok(value) => (true, Box::new(move |commit: Result<()>| done(commit.map(|()| value))) as _),
+            Ok(value) => (
+                true,
+                Box::new(move |commit: Result<()>| done(commit.map(|()| value))) as _,
+            ),
             Err(error) => (false, Box::new(move |_| done(Err(error))) as _),
         });
-        let sender = self.shared.writer.lock().expect("no code panics while it holds the sender");
+        let sender = self
+            .shared
+            .writer
+            .lock()
+            .expect("no code panics while it holds the sender");
         // A send fails only when the writer's thread has ended; `done` is then dropped, which its owner sees.
         drop(sender.send(Request { durability, job }));
     }
@@ -119,7 +131,10 @@ impl Database {
     }
 
     fn readers(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.shared.readers.lock().expect("no code panics while it holds the readers")
+        self.shared
+            .readers
+            .lock()
+            .expect("no code panics while it holds the readers")
     }
 }
 
@@ -130,7 +145,9 @@ fn writer_gone() -> Error {
 /// Turns what SQLite says into our error: a broken unique or foreign key is a conflict, a missing row is not found.
 pub fn sql_error(error: rusqlite::Error) -> Error {
     let kind = match &error {
-        rusqlite::Error::SqliteFailure(failure, _) if failure.code == rusqlite::ErrorCode::ConstraintViolation => {
+        rusqlite::Error::SqliteFailure(failure, _)
+            if failure.code == rusqlite::ErrorCode::ConstraintViolation =>
+        {
             ErrorKind::Conflict
         }
         rusqlite::Error::QueryReturnedNoRows => ErrorKind::NotFound,
@@ -150,7 +167,9 @@ fn open_connection(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "cache_size", -512)?;
         Ok(connection)
     };
-    open().map_err(sql_error).with_context(|| format!("cannot open {}", path.display()))
+    open()
+        .map_err(sql_error)
+        .with_context(|| format!("cannot open {}", path.display()))
 }
 
 fn write_loop(connection: &mut Connection, requests: &mpsc::Receiver<Request>) {
@@ -166,13 +185,18 @@ fn write_loop(connection: &mut Connection, requests: &mpsc::Receiver<Request>) {
 }
 
 fn write_group(connection: &mut Connection, group: Vec<Request>) {
-    let durable = group.iter().any(|request| request.durability == Durability::Full);
+    let durable = group
+        .iter()
+        .any(|request| request.durability == Durability::Full);
     let mut waiting = Vec::with_capacity(group.len());
     let committed = (|| -> Result<()> {
         let level = if durable { "FULL" } else { "NORMAL" };
-        connection.pragma_update(None, "synchronous", level).map_err(sql_error)?;
-        let mut transaction =
-            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql_error)?;
+        connection
+            .pragma_update(None, "synchronous", level)
+            .map_err(sql_error)?;
+        let mut transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(sql_error)?;
         for request in group {
             waiting.push(run_in_savepoint(&mut transaction, request.job));
         }
@@ -187,13 +211,23 @@ fn write_group(connection: &mut Connection, group: Vec<Request>) {
 }
 
 /// Runs one caller's job so that its failure takes back its own changes and nobody else's.
-fn run_in_savepoint(transaction: &mut rusqlite::Transaction<'_>, job: Job) -> Box<dyn FnOnce(Result<()>) + Send> {
-    if let Err(error) = transaction.execute_batch("SAVEPOINT job").map_err(sql_error) {
+fn run_in_savepoint(
+    transaction: &mut rusqlite::Transaction<'_>,
+    job: Job,
+) -> Box<dyn FnOnce(Result<()>) + Send> {
+    if let Err(error) = transaction
+        .execute_batch("SAVEPOINT job")
+        .map_err(sql_error)
+    {
         // The job never ran and its caller sees a closed channel: the whole group is about to fail.
         return Box::new(move |_| drop(error));
     }
     let (keep, tell) = job(transaction);
-    let end = if keep { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
+    let end = if keep {
+        "RELEASE job"
+    } else {
+        "ROLLBACK TO job; RELEASE job"
+    };
     match transaction.execute_batch(end).map_err(sql_error) {
         Ok(()) => tell,
         Err(error) => Box::new(move |_| tell(Err(error))),
@@ -205,12 +239,17 @@ mod tests {
     use super::*;
 
     fn scratch() -> (PathBuf, Database) {
-        let directory = std::env::temp_dir().join(format!("gantry-state-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let directory = std::env::temp_dir().join(format!(
+            "gantry-state-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::create_dir_all(&directory).expect("scratch directory");
         let database = Database::open(&directory.join("state.db")).expect("opens");
         database
             .write(Durability::Normal, |tx| {
-                tx.execute_batch("CREATE TABLE IF NOT EXISTS t (name TEXT UNIQUE)").map_err(sql_error)
+                tx.execute_batch("CREATE TABLE IF NOT EXISTS t (name TEXT UNIQUE)")
+                    .map_err(sql_error)
             })
             .expect("creates");
         (directory, database)
@@ -218,7 +257,8 @@ mod tests {
 
     fn insert(database: &Database, name: &'static str) -> Result<()> {
         database.write(Durability::Normal, move |tx| {
-            tx.execute("INSERT INTO t VALUES (?1)", [name]).map_err(sql_error)?;
+            tx.execute("INSERT INTO t VALUES (?1)", [name])
+                .map_err(sql_error)?;
             Ok(())
         })
     }
@@ -231,15 +271,27 @@ mod tests {
                 let database = database.clone();
                 std::thread::spawn(move || {
                     database.write(Durability::Normal, move |tx| {
-                        tx.execute("INSERT INTO t VALUES (?1)", [index.to_string()]).map_err(sql_error)?;
-                        if index % 2 == 0 { Err(Error::internal("no")) } else { Ok(()) }
+                        tx.execute("INSERT INTO t VALUES (?1)", [index.to_string()])
+                            .map_err(sql_error)?;
+                        if index % 2 == 0 {
+                            Err(Error::internal("no"))
+                        } else {
+                            Ok(())
+                        }
                     })
                 })
             })
             .collect();
-        let failed = threads.into_iter().map(|t| t.join().expect("no panic")).filter(Result::is_err).count();
+        let failed = threads
+            .into_iter()
+            .map(|t| t.join().expect("no panic"))
+            .filter(Result::is_err)
+            .count();
         let kept: i64 = database
-            .read(|c| c.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).map_err(sql_error))
+            .read(|c| {
+                c.query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+                    .map_err(sql_error)
+            })
             .expect("reads");
         assert_eq!((failed, kept), (10, 10));
         std::fs::remove_dir_all(directory).expect("removes");
@@ -249,7 +301,10 @@ mod tests {
     fn a_broken_unique_key_is_a_conflict() {
         let (directory, database) = scratch();
         insert(&database, "a").expect("first");
-        assert_eq!(insert(&database, "a").expect_err("second").kind(), ErrorKind::Conflict);
+        assert_eq!(
+            insert(&database, "a").expect_err("second").kind(),
+            ErrorKind::Conflict
+        );
         std::fs::remove_dir_all(directory).expect("removes");
     }
 }

@@ -5,15 +5,19 @@ use gantry_base::{Error, Result};
 use rusqlite::Connection;
 
 /// Every migration ever released, in order. Append only: a released file never changes.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_images.sql"), include_str!("../migrations/0002_containers.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_images.sql"),
+    include_str!("../migrations/0002_containers.sql"),
+];
 
 /// Brings the schema to the newest version.
 ///
 /// # Errors
 /// When the file was written by a newer version, or a statement fails; the file then stays as it was.
 pub(crate) fn run(connection: &mut Connection, migrations: &[&str]) -> Result<()> {
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sql_error)?;
+    let found: i64 = connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(sql_error)?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
     if found > migrations.len() {
         return Err(Error::internal(format!(
@@ -25,8 +29,12 @@ pub(crate) fn run(connection: &mut Connection, migrations: &[&str]) -> Result<()
         let transaction = connection.transaction().map_err(sql_error)?;
         transaction.execute_batch(statements).map_err(sql_error)?;
         transaction
-            .pragma_update(None, "user_version", i64::try_from(index + 1).expect("few migrations"))
-           .map_err(sql_error)?;
+            .pragma_update(
+                None,
+                "user_version",
+                i64::try_from(index + 1).expect("few migrations"),
+            )
+            .map_err(sql_error)?;
         transaction.commit().map_err(sql_error)?;
     }
     Ok(())
@@ -40,12 +48,20 @@ mod tests {
     fn migrates_once_and_refuses_a_newer_file() {
         let mut connection = Connection::open_in_memory().expect("opens");
         run(&mut connection, &["CREATE TABLE a (x)"]).expect("first");
-        run(&mut connection, &["CREATE TABLE a (x)", "CREATE TABLE b (x)"]).expect("second");
+        run(
+            &mut connection,
+            &["CREATE TABLE a (x)", "CREATE TABLE b (x)"],
+        )
+        .expect("second");
         assert!(run(&mut connection, &["CREATE TABLE a (x)"]).is_err());
     }
 
     #[test]
     fn every_released_migration_runs() {
-        run(&mut Connection::open_in_memory().expect("opens"), MIGRATIONS).expect("runs");
+        run(
+            &mut Connection::open_in_memory().expect("opens"),
+            MIGRATIONS,
+        )
+        .expect("runs");
     }
 }

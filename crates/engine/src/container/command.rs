@@ -10,17 +10,48 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 /// A command to the actor of one container. Reads never come here.
 pub(crate) enum Command {
     Start(Reply<Start>),
-    Stop { options: StopOptions, for_restart: bool, reply: Reply<Stop> },
-    Kill { signal: i32, reply: Reply<()> },
+    Stop {
+        options: StopOptions,
+        for_restart: bool,
+        reply: Reply<Stop>,
+    },
+    Kill {
+        signal: i32,
+        reply: Reply<()>,
+    },
     Pause(Reply<()>),
     Unpause(Reply<()>),
-    Rename { name: ContainerName, reply: Reply<()> },
-    Remove { options: RemoveOptions, reference: String, reply: Reply<()> },
-    Wait { condition: WaitCondition, reply: oneshot::Sender<oneshot::Receiver<ExitStatus>> },
-    Attach { attach: protocol::Attach, socket: OwnedFd, reply: Reply<()> },
-    Resize { exec: Option<String>, rows: u16, columns: u16, reply: Reply<()> },
-    Exec { start: ExecStart, reply: Reply<i32> },
-    ExecCheck { reply: Reply<()> },
+    Rename {
+        name: ContainerName,
+        reply: Reply<()>,
+    },
+    Remove {
+        options: RemoveOptions,
+        reference: String,
+        reply: Reply<()>,
+    },
+    Wait {
+        condition: WaitCondition,
+        reply: oneshot::Sender<oneshot::Receiver<ExitStatus>>,
+    },
+    Attach {
+        attach: protocol::Attach,
+        socket: OwnedFd,
+        reply: Reply<()>,
+    },
+    Resize {
+        exec: Option<String>,
+        rows: u16,
+        columns: u16,
+        reply: Reply<()>,
+    },
+    Exec {
+        start: ExecStart,
+        reply: Reply<i32>,
+    },
+    ExecCheck {
+        reply: Reply<()>,
+    },
     Processes(Reply<Vec<i32>>),
     Stats(Reply<Vec<(String, String)>>),
 }

@@ -59,10 +59,6 @@ impl Phase {
             Self::Exited => Status::Exited,
         }
     }
-    /// Whether a shim with a process exists.
-    pub(crate) fn has_process(self) -> bool {
-        matches!(self, Self::Running | Self::Paused)
-    }
 }
 
 /// What `start` does in a phase.
@@ -79,7 +75,9 @@ pub(crate) fn on_start(phase: Phase) -> Result<OnStart> {
         Phase::Created | Phase::Exited | Phase::Restarting => Ok(OnStart::Begin),
         Phase::Creating | Phase::Starting => Ok(OnStart::Join),
         Phase::Running => Ok(OnStart::AlreadyRunning),
-        Phase::Paused => Err(Error::conflict("cannot start a paused container, try unpause instead")),
+        Phase::Paused => Err(Error::conflict(
+            "cannot start a paused container, try unpause instead",
+        )),
     }
 }
 
@@ -103,7 +101,9 @@ pub(crate) fn check_unpause(phase: Phase, id: &ContainerId) -> Result<()> {
 pub(crate) fn check_exec(phase: Phase, id: &ContainerId, name: &str) -> Result<()> {
     match phase {
         Phase::Running => Ok(()),
-        Phase::Paused => Err(Error::conflict(format!("Container {name} is paused, unpause the container before exec"))),
+        Phase::Paused => Err(Error::conflict(format!(
+            "Container {name} is paused, unpause the container before exec"
+        ))),
         Phase::Restarting => Err(restarting(id)),
         Phase::Creating | Phase::Created | Phase::Starting | Phase::Exited => Err(not_running(id)),
     }
@@ -112,12 +112,18 @@ pub(crate) fn check_exec(phase: Phase, id: &ContainerId, name: &str) -> Result<(
 pub(crate) fn check_remove(phase: Phase, force: bool, reference: &str) -> Result<()> {
     let why = match phase {
         _ if force => return Ok(()),
-        Phase::Running | Phase::Starting => "container is running: stop the container before removing or force remove",
+        Phase::Running | Phase::Starting => {
+            "container is running: stop the container before removing or force remove"
+        }
         Phase::Paused => "container is paused and must be unpaused first",
-        Phase::Restarting => "container is restarting: stop the container before removing or force remove",
+        Phase::Restarting => {
+            "container is restarting: stop the container before removing or force remove"
+        }
         Phase::Creating | Phase::Created | Phase::Exited => return Ok(()),
     };
-    Err(Error::conflict(format!("cannot remove container \"{reference}\": {why}")))
+    Err(Error::conflict(format!(
+        "cannot remove container \"{reference}\": {why}"
+    )))
 }
 
 pub(crate) fn not_running(id: &ContainerId) -> Error {
@@ -125,7 +131,9 @@ pub(crate) fn not_running(id: &ContainerId) -> Error {
 }
 
 pub(crate) fn restarting(id: &ContainerId) -> Error {
-    Error::conflict(format!("Container {id} is restarting, wait until the container is running"))
+    Error::conflict(format!(
+        "Container {id} is restarting, wait until the container is running"
+    ))
 }
 
 #[cfg(test)]
@@ -152,7 +160,10 @@ mod tests {
 
     #[test]
     fn force_removes_in_every_phase_and_only_ended_ones_go_without() {
-        let free: Vec<_> = ALL.into_iter().filter(|p| check_remove(*p, false, "x").is_ok()).collect();
+        let free: Vec<_> = ALL
+            .into_iter()
+            .filter(|p| check_remove(*p, false, "x").is_ok())
+            .collect();
         assert_eq!(free, [Phase::Creating, Phase::Created, Phase::Exited]);
         assert!(ALL.into_iter().all(|p| check_remove(p, true, "x").is_ok()));
     }
@@ -161,9 +172,21 @@ mod tests {
     fn only_running_containers_take_pause_and_exec() {
         let id = ContainerId::parse(&"ab".repeat(32)).expect("valid");
         for phase in ALL {
-            assert_eq!(check_pause(phase, &id).is_ok(), phase == Phase::Running, "{phase:?}");
-            assert_eq!(check_exec(phase, &id, "n").is_ok(), phase == Phase::Running, "{phase:?}");
-            assert_eq!(check_unpause(phase, &id).is_ok(), phase == Phase::Paused, "{phase:?}");
+            assert_eq!(
+                check_pause(phase, &id).is_ok(),
+                phase == Phase::Running,
+                "{phase:?}"
+            );
+            assert_eq!(
+                check_exec(phase, &id, "n").is_ok(),
+                phase == Phase::Running,
+                "{phase:?}"
+            );
+            assert_eq!(
+                check_unpause(phase, &id).is_ok(),
+                phase == Phase::Paused,
+                "{phase:?}"
+            );
         }
     }
 }

@@ -38,7 +38,8 @@ pub(crate) struct ContainerRecord {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::internal(format!("cannot write a state document: {error}")))
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal(format!("cannot write a state document: {error}")))
 }
 
 impl ContainerRecord {
@@ -88,7 +89,11 @@ impl ContainerRecord {
 
     fn from_row(row: &Row<'_>) -> Result<Self> {
         let text = |index: usize| row.get::<_, String>(index).map_err(sql_error);
-        let damaged = |what: &str| Error::internal(format!("state database: container row with a damaged {what}"));
+        let damaged = |what: &str| {
+            Error::internal(format!(
+                "state database: container row with a damaged {what}"
+            ))
+        };
         Ok(Self {
             id: ContainerId::parse(&text(0)?)?,
             name: ContainerName::parse(&text(1)?)?,
@@ -129,13 +134,21 @@ pub(crate) fn load_all(connection: &Connection) -> Result<Vec<ContainerRecord>> 
 /// Gives a container another name.
 pub(crate) fn rename(tx: &Transaction<'_>, id: &ContainerId, name: &ContainerName) -> Result<()> {
     let holder: Option<String> = tx
-        .query_row("SELECT id FROM container WHERE name = ?1", [name.as_str()], |row| row.get(0))
+        .query_row(
+            "SELECT id FROM container WHERE name = ?1",
+            [name.as_str()],
+            |row| row.get(0),
+        )
         .optional()
         .map_err(sql_error)?;
     if let Some(holder) = holder {
         return Err(name_in_use(name.as_str(), &holder));
     }
-    tx.execute("UPDATE container SET name = ?2 WHERE id = ?1", params![id.as_str(), name.as_str()]).map_err(sql_error)?;
+    tx.execute(
+        "UPDATE container SET name = ?2 WHERE id = ?1",
+        params![id.as_str(), name.as_str()],
+    )
+    .map_err(sql_error)?;
     Ok(())
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn after_exit(policy: &RestartPolicy, ended: Ended) -> Option<Duratio
         RestartCondition::No => false,
         RestartCondition::Always | RestartCondition::UnlessStopped => true,
         RestartCondition::OnFailure => {
-            let left = policy.maximum_retry_count == 0 || ended.restarts_so_far < policy.maximum_retry_count;
+            let left = policy.maximum_retry_count == 0
+                || ended.restarts_so_far < policy.maximum_retry_count;
             ended.exit_code != 0 && left
         }
     };
@@ -56,11 +57,20 @@ mod tests {
     use super::*;
 
     fn policy(name: RestartCondition, maximum_retry_count: u32) -> RestartPolicy {
-        RestartPolicy { name, maximum_retry_count }
+        RestartPolicy {
+            name,
+            maximum_retry_count,
+        }
     }
 
     fn ended(exit_code: i32, restarts_so_far: u32) -> Ended {
-        Ended { exit_code, by_hand: false, restarts_so_far, ran_for: Duration::ZERO, last_delay: Duration::ZERO }
+        Ended {
+            exit_code,
+            by_hand: false,
+            restarts_so_far,
+            ran_for: Duration::ZERO,
+            last_delay: Duration::ZERO,
+        }
     }
 
     #[test]
@@ -68,11 +78,23 @@ mod tests {
         let always = policy(RestartCondition::Always, 0);
         let on_failure = policy(RestartCondition::OnFailure, 2);
         assert_eq!(after_exit(&always, ended(0, 9)), Some(DELAY_MIN));
-        assert_eq!(after_exit(&always, Ended { by_hand: true, ..ended(0, 0) }), None);
+        assert_eq!(
+            after_exit(
+                &always,
+                Ended {
+                    by_hand: true,
+                    ..ended(0, 0)
+                }
+            ),
+            None
+        );
         assert_eq!(after_exit(&on_failure, ended(0, 0)), None);
         assert_eq!(after_exit(&on_failure, ended(1, 1)), Some(DELAY_MIN));
         assert_eq!(after_exit(&on_failure, ended(1, 2)), None);
-        assert_eq!(after_exit(&policy(RestartCondition::No, 0), ended(1, 0)), None);
+        assert_eq!(
+            after_exit(&policy(RestartCondition::No, 0), ended(1, 0)),
+            None
+        );
     }
 
     #[test]
@@ -80,18 +102,37 @@ mod tests {
         let always = policy(RestartCondition::Always, 0);
         let mut delay = Duration::ZERO;
         for _ in 0..12 {
-            delay = after_exit(&always, Ended { last_delay: delay, ..ended(1, 0) }).expect("restarts");
+            delay = after_exit(
+                &always,
+                Ended {
+                    last_delay: delay,
+                    ..ended(1, 0)
+                },
+            )
+            .expect("restarts");
         }
         assert_eq!(delay, DELAY_MAX);
-        let long = Ended { last_delay: delay, ran_for: RUN_THAT_RESETS, ..ended(1, 0) };
+        let long = Ended {
+            last_delay: delay,
+            ran_for: RUN_THAT_RESETS,
+            ..ended(1, 0)
+        };
         assert_eq!(after_exit(&always, long), Some(DELAY_MIN));
     }
 
     #[test]
     fn boot_honours_a_stop_by_hand_only_for_unless_stopped() {
         assert!(at_boot(&policy(RestartCondition::Always, 0), true, 0));
-        assert!(!at_boot(&policy(RestartCondition::UnlessStopped, 0), true, 0));
-        assert!(at_boot(&policy(RestartCondition::UnlessStopped, 0), false, 0));
+        assert!(!at_boot(
+            &policy(RestartCondition::UnlessStopped, 0),
+            true,
+            0
+        ));
+        assert!(at_boot(
+            &policy(RestartCondition::UnlessStopped, 0),
+            false,
+            0
+        ));
         assert!(!at_boot(&policy(RestartCondition::No, 0), false, 0));
     }
 }

@@ -69,7 +69,14 @@ mod tests {
 
     #[test]
     fn names_numbers_and_real_time_signals() {
-        let cases = [("KILL", 9), ("sigterm", 15), ("9", 9), ("RTMIN+3", 37), ("SIGRTMAX-1", 63), ("64", 64)];
+        let cases = [
+            ("KILL", 9),
+            ("sigterm", 15),
+            ("9", 9),
+            ("RTMIN+3", 37),
+            ("SIGRTMAX-1", 63),
+            ("64", 64),
+        ];
         for (text, number) in cases {
             assert_eq!(parse(text), Some(number), "{text}");
         }

@@ -8,8 +8,8 @@ use crate::host::Host;
 use gantry_base::{Error, Result};
 use gantry_oci::capability;
 use gantry_oci::runtime::{
-    BlockIo, Capabilities, Cpu, Device, DeviceRule, IdMapping, Linux, Memory, Mount, Namespace, OCI_VERSION, Pids, Process,
-    Rlimit, Root, Spec, ThrottleDevice, User, WeightDevice,
+    BlockIo, Capabilities, Cpu, Device, DeviceRule, IdMapping, Linux, Memory, Mount, Namespace,
+    OCI_VERSION, Pids, Process, Rlimit, Root, Spec, ThrottleDevice, User, WeightDevice,
 };
 
 const MASKED_PATHS: [&str; 12] = [
@@ -26,7 +26,13 @@ const MASKED_PATHS: [&str; 12] = [
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// Who the process runs as, looked up in the container's own files.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,7 +53,6 @@ pub(crate) struct ResolvedDevice {
 
 /// What the pure function needs besides the configuration.
 pub(crate) struct SpecInput<'a> {
-    pub(crate) id: &'a str,
     pub(crate) config: &'a Config,
     pub(crate) host: &'a Host,
     pub(crate) args: Vec<String>,
@@ -116,7 +121,10 @@ pub(crate) fn build(input: SpecInput<'_>) -> Result<BuiltSpec> {
     };
     let mut masked_paths = paths(&config.security.masked_paths, &MASKED_PATHS);
     if config.security.masked_paths.is_none() && !privileged {
-        masked_paths.extend((0..input.host.processors).map(|n| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle")));
+        masked_paths.extend(
+            (0..input.host.processors)
+                .map(|n| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle")),
+        );
     }
     let process = process(&input, capabilities);
     let linux = Linux {
@@ -124,7 +132,11 @@ pub(crate) fn build(input: SpecInput<'_>) -> Result<BuiltSpec> {
         resources: Some(resources),
         cgroups_path: input.cgroup_path.clone(),
         namespaces: namespaces(&input),
-        devices: input.devices.iter().map(|resolved| resolved.device.clone()).collect(),
+        devices: input
+            .devices
+            .iter()
+            .map(|resolved| resolved.device.clone())
+            .collect(),
         masked_paths,
         readonly_paths: paths(&config.security.readonly_paths, &READONLY_PATHS),
         rootfs_propagation: rootfs_propagation(config),
@@ -134,9 +146,20 @@ pub(crate) fn build(input: SpecInput<'_>) -> Result<BuiltSpec> {
     let spec = Spec {
         oci_version: OCI_VERSION.into(),
         process: Some(process),
-        root: Some(Root { path: "rootfs".into(), readonly: config.readonly_rootfs }),
-        hostname: if input.shared.uts == Sharing::New { input.hostname.clone() } else { String::new() },
-        domainname: if input.shared.uts == Sharing::New { config.domainname.clone() } else { String::new() },
+        root: Some(Root {
+            path: "rootfs".into(),
+            readonly: config.readonly_rootfs,
+        }),
+        hostname: if input.shared.uts == Sharing::New {
+            input.hostname.clone()
+        } else {
+            String::new()
+        },
+        domainname: if input.shared.uts == Sharing::New {
+            config.domainname.clone()
+        } else {
+            String::new()
+        },
         mounts,
         annotations: config.annotations.clone(),
         linux: Some(linux),
@@ -159,12 +182,18 @@ pub(crate) fn effective_capabilities(config: &Config) -> Result<Vec<String>> {
 fn process(input: &SpecInput<'_>, capabilities: Vec<String>) -> Process {
     let config = input.config;
     // A user other than root keeps the bounding set only, as execve would have it.
-    let held = if input.user.uid == 0 { capabilities.clone() } else { Vec::new() };
+    let held = if input.user.uid == 0 {
+        capabilities.clone()
+    } else {
+        Vec::new()
+    };
     Process {
         terminal: config.process.tty,
-        console_size: (config.process.tty && config.console_size != (0, 0)).then(|| gantry_oci::runtime::ConsoleSize {
-            height: config.console_size.0,
-            width: config.console_size.1,
+        console_size: (config.process.tty && config.console_size != (0, 0)).then(|| {
+            gantry_oci::runtime::ConsoleSize {
+                height: config.console_size.0,
+                width: config.console_size.1,
+            }
         }),
         user: User {
             uid: input.user.uid,
@@ -174,7 +203,11 @@ fn process(input: &SpecInput<'_>, capabilities: Vec<String>) -> Process {
         },
         args: input.args.clone(),
         env: environment(input),
-        cwd: if config.process.working_dir.is_empty() { "/".into() } else { config.process.working_dir.clone() },
+        cwd: if config.process.working_dir.is_empty() {
+            "/".into()
+        } else {
+            config.process.working_dir.clone()
+        },
         capabilities: Some(Capabilities {
             bounding: capabilities,
             effective: held.clone(),
@@ -185,7 +218,8 @@ fn process(input: &SpecInput<'_>, capabilities: Vec<String>) -> Process {
         rlimits: config.resources.ulimits.iter().map(rlimit).collect(),
         no_new_privileges: input.no_new_privileges,
         apparmor_profile: apparmor_profile(input),
-        oom_score_adj: (config.resources.oom_score_adj != 0).then_some(config.resources.oom_score_adj),
+        oom_score_adj: (config.resources.oom_score_adj != 0)
+            .then_some(config.resources.oom_score_adj),
         ..Process::default()
     }
 }
@@ -207,21 +241,30 @@ fn rlimit(ulimit: &super::config::Ulimit) -> Rlimit {
     }
 }
 
-/// Docker's order: PATH, HOSTNAME, TERM, the container's own, and HOME where none is given.
+/// The container's own, and HOME where none is given.
 fn environment(input: &SpecInput<'_>) -> Vec<String> {
-    let config = input.config;
-    let mut env = vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
-    env.push(format!("HOSTNAME={}", input.hostname));
+    let mut env = base_environment(input.config, &input.hostname);
+    if env.iter().all(|item| !item.starts_with("HOME=")) {
+        let home = if input.user.home.is_empty() {
+            "/"
+        } else {
+            &input.user.home
+        };
+        env.push(format!("HOME={home}"));
+    }
+    env
+}
+
+/// Docker's order: PATH, HOSTNAME, TERM, and the container's own.
+pub(crate) fn base_environment(config: &Config, hostname: &str) -> Vec<String> {
+    let mut env =
+        vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
+    env.push(format!("HOSTNAME={hostname}"));
     if config.process.tty {
         env.push("TERM=xterm".into());
     }
     for item in &config.process.env {
         set_variable(&mut env, item);
-    }
-    let has_home = env.iter().any(|item| item.starts_with("HOME="));
-    if !has_home {
-        let home = if input.user.home.is_empty() { "/" } else { &input.user.home };
-        env.push(format!("HOME={home}"));
     }
     env
 }
@@ -229,7 +272,9 @@ fn environment(input: &SpecInput<'_>) -> Vec<String> {
 /// `NAME=value` replaces or appends; a name alone removes.
 pub(crate) fn set_variable(env: &mut Vec<String>, item: &str) {
     let name = item.split('=').next().unwrap_or_default();
-    let position = env.iter().position(|old| old.split('=').next() == Some(name));
+    let position = env
+        .iter()
+        .position(|old| old.split('=').next() == Some(name));
     match (position, item.contains('=')) {
         (Some(at), true) => item.clone_into(&mut env[at]),
         (Some(at), false) => drop(env.remove(at)),
@@ -242,7 +287,9 @@ fn sysctls(input: &SpecInput<'_>) -> indexmap::IndexMap<String, String> {
     let mut sysctls = input.config.security.sysctls.clone();
     if input.shared.network == Sharing::New || input.config.network.mode == "bridge" {
         let mut default = |name: &str, value: &str| {
-            sysctls.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            sysctls
+                .entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
         };
         default("net.ipv4.ip_unprivileged_port_start", "0");
         default("net.ipv4.ping_group_range", "0 2147483647");
@@ -253,7 +300,12 @@ fn sysctls(input: &SpecInput<'_>) -> indexmap::IndexMap<String, String> {
 fn namespaces(input: &SpecInput<'_>) -> Vec<Namespace> {
     let shared = &input.shared;
     let mut kinds = vec!["mount"];
-    for (kind, sharing) in [("network", shared.network), ("uts", shared.uts), ("pid", shared.pid), ("ipc", shared.ipc)] {
+    for (kind, sharing) in [
+        ("network", shared.network),
+        ("uts", shared.uts),
+        ("pid", shared.pid),
+        ("ipc", shared.ipc),
+    ] {
         if sharing != Sharing::Host {
             kinds.push(kind);
         }
@@ -261,10 +313,17 @@ fn namespaces(input: &SpecInput<'_>) -> Vec<Namespace> {
     if input.cgroupns_private {
         kinds.push("cgroup");
     }
-    if input.host.time_namespaces && !input.config.security.privileged && shared.pid == Sharing::New {
+    if input.host.time_namespaces && !input.config.security.privileged && shared.pid == Sharing::New
+    {
         kinds.push("time");
     }
-    kinds.into_iter().map(|kind| Namespace { kind: kind.into(), path: String::new() }).collect()
+    kinds
+        .into_iter()
+        .map(|kind| Namespace {
+            kind: kind.into(),
+            path: String::new(),
+        })
+        .collect()
 }
 
 fn rootfs_propagation(config: &Config) -> String {
@@ -301,33 +360,83 @@ fn mounts(input: &SpecInput<'_>) -> (Vec<Mount>, Vec<(usize, BindSource)>) {
     let shm_size = format!("size={}", config.shm_size_bytes);
     let mut defaults = vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         ),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &[access, "nosuid", "noexec", "nodev"]),
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", access],
+        ),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &[access, "nosuid", "noexec", "nodev"],
+        ),
+        mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        ),
     ];
     if config.namespaces.ipc != "none" {
-        defaults.push(mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm_size]));
+        defaults.push(mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            &["nosuid", "noexec", "nodev", "mode=1777", &shm_size],
+        ));
     }
     // A mount of the user's at the same place replaces the default.
-    defaults.retain(|default| config.mounts.iter().all(|mount| mount.target != default.destination));
+    defaults.retain(|default| {
+        config
+            .mounts
+            .iter()
+            .all(|mount| mount.target != default.destination)
+    });
     let mut user: Vec<(Mount, Option<BindSource>)> = Vec::new();
     for (index, &target) in input.generated_files.iter().enumerate() {
         if config.mounts.iter().all(|mount| mount.target != target) {
-            let options: &[&str] = if config.readonly_rootfs { &["rbind", "rprivate", "ro"] } else { &["rbind", "rprivate"] };
-            user.push((mount(target, "bind", "", options), Some(BindSource::Generated(index))));
+            let options: &[&str] = if config.readonly_rootfs {
+                &["rbind", "rprivate", "ro"]
+            } else {
+                &["rbind", "rprivate"]
+            };
+            user.push((
+                mount(target, "bind", "", options),
+                Some(BindSource::Generated(index)),
+            ));
         }
     }
     for (index, configured) in config.mounts.iter().enumerate() {
         user.push(configured_mount(configured, index));
     }
-    user.sort_by_key(|(mount, _)| mount.destination.split('/').filter(|part| !part.is_empty()).count());
+    user.sort_by_key(|(mount, _)| {
+        mount
+            .destination
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .count()
+    });
     let mut binds = Vec::new();
     let mut mounts = defaults;
     for (mount, source) in user {
@@ -339,24 +448,45 @@ fn mounts(input: &SpecInput<'_>) -> (Vec<Mount>, Vec<(usize, BindSource)>) {
     (mounts, binds)
 }
 
-fn configured_mount(configured: &super::config::MountConfig, index: usize) -> (Mount, Option<BindSource>) {
+fn configured_mount(
+    configured: &super::config::MountConfig,
+    index: usize,
+) -> (Mount, Option<BindSource>) {
     let access = if configured.readonly { "ro" } else { "rw" };
     match &configured.source {
-        MountSource::Bind { propagation, non_recursive, .. } => {
-            let propagation = if propagation.is_empty() { "rprivate" } else { propagation };
+        MountSource::Bind {
+            propagation,
+            non_recursive,
+            ..
+        } => {
+            let propagation = if propagation.is_empty() {
+                "rprivate"
+            } else {
+                propagation
+            };
             let bind = if *non_recursive { "bind" } else { "rbind" };
             let options = if configured.readonly && !*non_recursive {
                 vec![bind, propagation, "ro", "rro"]
             } else {
                 vec![bind, propagation, access]
             };
-            (mount(&configured.target, "bind", "", &options), Some(BindSource::Configured(index)))
+            (
+                mount(&configured.target, "bind", "", &options),
+                Some(BindSource::Configured(index)),
+            )
         }
         MountSource::Volume { .. } => {
             let options = ["rbind", "rprivate", access];
-            (mount(&configured.target, "bind", "", &options), Some(BindSource::Configured(index)))
+            (
+                mount(&configured.target, "bind", "", &options),
+                Some(BindSource::Configured(index)),
+            )
         }
-        MountSource::Tmpfs { size_bytes, mode, options } => {
+        MountSource::Tmpfs {
+            size_bytes,
+            mode,
+            options,
+        } => {
             let mut list: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).into();
             for option in options {
                 // `exec`, `suid` and `dev` take back a default.
@@ -372,8 +502,20 @@ fn configured_mount(configured: &super::config::MountConfig, index: usize) -> (M
     }
 }
 
-fn rule(allow: bool, kind: &str, major: Option<i64>, minor: Option<i64>, access: &str) -> DeviceRule {
-    DeviceRule { allow, kind: kind.into(), major, minor, access: access.into() }
+fn rule(
+    allow: bool,
+    kind: &str,
+    major: Option<i64>,
+    minor: Option<i64>,
+    access: &str,
+) -> DeviceRule {
+    DeviceRule {
+        allow,
+        kind: kind.into(),
+        major,
+        minor,
+        access: access.into(),
+    }
 }
 
 fn device_rules(config: &Config, devices: &[ResolvedDevice]) -> Result<Vec<DeviceRule>> {
@@ -387,7 +529,13 @@ fn device_rules(config: &Config, devices: &[ResolvedDevice]) -> Result<Vec<Devic
     rules.push(rule(false, "c", Some(10), Some(229), "rwm"));
     for resolved in devices {
         let device = &resolved.device;
-        rules.push(rule(true, &device.kind, Some(device.major), Some(device.minor), &resolved.access));
+        rules.push(rule(
+            true,
+            &device.kind,
+            Some(device.major),
+            Some(device.minor),
+            &resolved.access,
+        ));
     }
     for text in &config.resources.device_cgroup_rules {
         rules.push(parse_device_rule(text)?);
@@ -400,7 +548,9 @@ fn parse_device_rule(text: &str) -> Result<DeviceRule> {
     let invalid = || Error::invalid(format!("invalid device cgroup rule format: '{text}'"));
     let mut parts = text.split_whitespace();
     let (kind, numbers, access) = (parts.next(), parts.next(), parts.next());
-    let (Some(kind @ ("a" | "b" | "c")), Some(numbers), Some(access), None) = (kind, numbers, access, parts.next()) else {
+    let (Some(kind @ ("a" | "b" | "c")), Some(numbers), Some(access), None) =
+        (kind, numbers, access, parts.next())
+    else {
         return Err(invalid());
     };
     let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
@@ -428,11 +578,16 @@ pub(crate) fn resources(
         limit: set(asked.memory_bytes),
         reservation: set(asked.memory_reservation_bytes),
         swap: set(asked.memory_swap_bytes),
-        swappiness: asked.memory_swappiness.and_then(|value| u64::try_from(value).ok()),
+        swappiness: asked
+            .memory_swappiness
+            .and_then(|value| u64::try_from(value).ok()),
         disable_oom_killer: asked.oom_kill_disable.filter(|&disable| disable),
         ..Memory::default()
     };
-    let (mut period, mut quota) = (positive::<u64>(asked.cpu_period_us), set(asked.cpu_quota_us));
+    let (mut period, mut quota) = (
+        positive::<u64>(asked.cpu_period_us),
+        set(asked.cpu_quota_us),
+    );
     if asked.nano_cpus > 0 {
         period = Some(100_000);
         quota = Some(asked.nano_cpus / 10_000);
@@ -449,7 +604,13 @@ pub(crate) fn resources(
     };
     let throttle = |list: &[(String, u64)]| -> Result<Vec<ThrottleDevice>> {
         list.iter()
-            .map(|(path, rate)| block_device(path).map(|(major, minor)| ThrottleDevice { major, minor, rate: *rate }))
+            .map(|(path, rate)| {
+                block_device(path).map(|(major, minor)| ThrottleDevice {
+                    major,
+                    minor,
+                    rate: *rate,
+                })
+            })
             .collect()
     };
     let block_io = BlockIo {
@@ -459,7 +620,12 @@ pub(crate) fn resources(
             .iter()
             .map(|(path, weight)| {
                 let (major, minor) = block_device(path)?;
-                Ok(WeightDevice { major, minor, weight: Some(*weight), leaf_weight: None })
+                Ok(WeightDevice {
+                    major,
+                    minor,
+                    weight: Some(*weight),
+                    leaf_weight: None,
+                })
             })
             .collect::<Result<_>>()?,
         throttle_read_bps_device: throttle(&asked.blkio_device_read_bps)?,
@@ -471,7 +637,10 @@ pub(crate) fn resources(
     Ok(gantry_oci::runtime::Resources {
         memory: (memory != Memory::default()).then_some(memory),
         cpu: (cpu != Cpu::default()).then_some(cpu),
-        pids: asked.pids_limit.filter(|&limit| limit != 0).map(|limit| Pids { limit }),
+        pids: asked
+            .pids_limit
+            .filter(|&limit| limit != 0)
+            .map(|limit| Pids { limit }),
         block_io: (block_io != BlockIo::default()).then_some(block_io),
         ..gantry_oci::runtime::Resources::default()
     })

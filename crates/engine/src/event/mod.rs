@@ -35,16 +35,34 @@ pub struct Events {
 
 impl Default for Events {
     fn default() -> Self {
-        Self { history: Arc::default(), live: broadcast::channel(LAG_MAX).0 }
+        Self {
+            history: Arc::default(),
+            live: broadcast::channel(LAG_MAX).0,
+        }
     }
 }
 
 impl Events {
     /// Publishes an event with the time of now.
-    pub fn publish(&self, kind: &'static str, action: impl Into<String>, actor_id: &str, attributes: IndexMap<String, String>) {
-        let mut history = self.history.lock().expect("no code panics while it holds the history");
+    pub fn publish(
+        &self,
+        kind: &'static str,
+        action: impl Into<String>,
+        actor_id: &str,
+        attributes: IndexMap<String, String>,
+    ) {
+        let mut history = self
+            .history
+            .lock()
+            .expect("no code panics while it holds the history");
         // The time is taken under the lock, so that the order of times is the order of events.
-        let event = Event { kind, action: action.into(), actor_id: actor_id.to_owned(), attributes, time_ns: now_ns() };
+        let event = Event {
+            kind,
+            action: action.into(),
+            actor_id: actor_id.to_owned(),
+            attributes,
+            time_ns: now_ns(),
+        };
         let event = Arc::new(event);
         if history.len() == HISTORY_MAX {
             history.pop_front();
@@ -55,14 +73,24 @@ impl Events {
     }
 
     /// The remembered events in `[since, until]`, none if `since` is not given, and everything after, without gap or repetition.
-    pub fn subscribe(&self, since_ns: Option<i64>, until_ns: Option<i64>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
-        let history = self.history.lock().expect("no code panics while it holds the history");
+    pub fn subscribe(
+        &self,
+        since_ns: Option<i64>,
+        until_ns: Option<i64>,
+    ) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let history = self
+            .history
+            .lock()
+            .expect("no code panics while it holds the history");
         let live = self.live.subscribe();
         let past = match since_ns {
             None if until_ns.is_none() => Vec::new(),
             _ => history
                 .iter()
-                .filter(|e| e.time_ns >= since_ns.unwrap_or(i64::MIN) && e.time_ns <= until_ns.unwrap_or(i64::MAX))
+                .filter(|e| {
+                    e.time_ns >= since_ns.unwrap_or(i64::MIN)
+                        && e.time_ns <= until_ns.unwrap_or(i64::MAX)
+                })
                 .cloned()
                 .collect(),
         };

@@ -5,6 +5,7 @@
 
 pub(crate) mod files;
 pub(crate) mod rootfs;
+pub(crate) mod seccomp;
 pub(crate) mod shim;
 pub(crate) mod user;
 pub(crate) mod zygote;

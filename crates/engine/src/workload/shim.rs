@@ -5,7 +5,8 @@
 
 use gantry_base::{Context, Error, ErrorKind, Result};
 use gantry_shim_protocol::{
-    Event, FDS_MAX, Failure, FailureKind, FdRole, PACKET_MAX, Reply, Request, RequestPacket, ShimPacket, VERSION,
+    Event, FDS_MAX, Failure, FailureKind, FdRole, PACKET_MAX, Reply, Request, RequestPacket,
+    ShimPacket, VERSION,
 };
 use gantry_sys::fdpass::{self, Packet};
 use std::collections::HashMap;
@@ -31,23 +32,48 @@ pub(crate) struct BlockingShim {
 impl BlockingShim {
     /// Takes a connected socket and waits for the shim's hello.
     pub(crate) fn greet(socket: OwnedFd, timeout: Duration) -> Result<Self> {
-        rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, Some(timeout))
-            .map_err(std::io::Error::from)?;
-        let mut shim = Self { socket, next_seq: 1, early: Vec::new(), shim_pid: 0 };
+        rustix::net::sockopt::set_socket_timeout(
+            &socket,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(timeout),
+        )
+        .map_err(std::io::Error::from)?;
+        let mut shim = Self {
+            socket,
+            next_seq: 1,
+            early: Vec::new(),
+            shim_pid: 0,
+        };
         match shim.receive()? {
-            ShimPacket::Event(Event::Hello { version: VERSION, pid }) => shim.shim_pid = pid,
+            ShimPacket::Event(Event::Hello {
+                version: VERSION,
+                pid,
+            }) => shim.shim_pid = pid,
             ShimPacket::Event(Event::Hello { version, .. }) => {
-                return Err(Error::internal(format!("the shim speaks version {version}, this daemon {VERSION}")));
+                return Err(Error::internal(format!(
+                    "the shim speaks version {version}, this daemon {VERSION}"
+                )));
             }
-            other => return Err(Error::internal(format!("the shim did not say hello first, but {other:?}"))),
+            other => {
+                return Err(Error::internal(format!(
+                    "the shim did not say hello first, but {other:?}"
+                )));
+            }
         }
-        rustix::net::sockopt::set_socket_timeout(&shim.socket, rustix::net::sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT))
-            .map_err(std::io::Error::from)?;
+        rustix::net::sockopt::set_socket_timeout(
+            &shim.socket,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(ANSWER_TIMEOUT),
+        )
+        .map_err(std::io::Error::from)?;
         Ok(shim)
     }
 
     /// Sends descriptors for the coming request, in as many packets as it takes.
-    pub(crate) fn send_descriptors(&mut self, descriptors: &[(FdRole, BorrowedFd<'_>)]) -> Result<()> {
+    pub(crate) fn send_descriptors(
+        &mut self,
+        descriptors: &[(FdRole, BorrowedFd<'_>)],
+    ) -> Result<()> {
         for group in descriptors.chunks(FDS_MAX) {
             let roles = group.iter().map(|(role, _)| role.clone()).collect();
             let fds: Vec<_> = group.iter().map(|(_, fd)| *fd).collect();
@@ -61,7 +87,10 @@ impl BlockingShim {
         let seq = self.send(request, &[])?;
         loop {
             match self.receive()? {
-                ShimPacket::Reply { seq: answered, reply } if answered == seq => return check(reply),
+                ShimPacket::Reply {
+                    seq: answered,
+                    reply,
+                } if answered == seq => return check(reply),
                 ShimPacket::Reply { .. } => {}
                 ShimPacket::Event(event) => self.early.push(event),
             }
@@ -71,23 +100,41 @@ impl BlockingShim {
     fn send(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> Result<u64> {
         let seq = self.next_seq;
         self.next_seq += 1;
-        fdpass::send(&self.socket, &encode(seq, request)?, fds).context("cannot reach the container's shim")?;
+        fdpass::send(&self.socket, &encode(seq, request)?, fds)
+            .context("cannot reach the container's shim")?;
         Ok(seq)
     }
 
     fn receive(&mut self) -> Result<ShimPacket> {
-        let packet = fdpass::receive(&self.socket, PACKET_MAX).context("no answer from the container's shim")?;
-        let packet = packet.ok_or_else(|| Error::internal("the container's shim ended without an answer"))?;
+        let packet = fdpass::receive(&self.socket, PACKET_MAX)
+            .context("no answer from the container's shim")?;
+        let packet = packet
+            .ok_or_else(|| Error::internal("the container's shim ended without an answer"))?;
         decode(&packet)
     }
 
     /// Hands the connection over to the event loop; must be called within the runtime.
-    pub(crate) fn into_async(self, events: mpsc::Sender<ShimEvent>, generation: u64) -> Result<Shim> {
+    pub(crate) fn into_async(
+        self,
+        events: mpsc::Sender<ShimEvent>,
+        generation: u64,
+    ) -> Result<Shim> {
         fdpass::set_nonblocking(&self.socket).context("cannot watch the shim's socket")?;
-        let socket = Arc::new(AsyncFd::new(self.socket).context("cannot watch the shim's socket")?);
+        let socket = Arc::new(watch_fd(self.socket).context("cannot watch the shim's socket")?);
         let pending = Arc::new(Mutex::new(HashMap::new()));
-        let reader = tokio::spawn(read_loop(socket.clone(), pending.clone(), events, generation, self.early));
-        Ok(Shim { socket, pending, next_seq: AtomicU64::new(self.next_seq), reader: reader.abort_handle() })
+        let reader = tokio::spawn(read_loop(
+            socket.clone(),
+            pending.clone(),
+            events,
+            generation,
+            self.early,
+        ));
+        Ok(Shim {
+            socket,
+            pending,
+            next_seq: AtomicU64::new(self.next_seq),
+            reader: reader.abort_handle(),
+        })
     }
 }
 
@@ -142,10 +189,16 @@ impl Shim {
         }
         let seq = self.next_seq.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.pending.lock().expect("no code panics while it holds the table").insert(seq, reply);
+        self.pending
+            .lock()
+            .expect("no code panics while it holds the table")
+            .insert(seq, reply);
         let sent = encode(seq, request).and_then(|bytes| self.transmit(&bytes, fds));
         if sent.is_err() {
-            self.pending.lock().expect("no code panics while it holds the table").remove(&seq);
+            self.pending
+                .lock()
+                .expect("no code panics while it holds the table")
+                .remove(&seq);
         }
         sent.map(|()| answer)
     }
@@ -153,7 +206,9 @@ impl Shim {
     /// A full buffer means that the shim has not read a hundred packets: it counts as stuck.
     fn transmit(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
         fdpass::send(self.socket.as_fd(), bytes, fds).map_err(|error| match error.kind() {
-            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::NotConnected => gone(),
+            std::io::ErrorKind::BrokenPipe
+            | std::io::ErrorKind::ConnectionReset
+            | std::io::ErrorKind::NotConnected => gone(),
             _ => Error::internal("cannot reach the container's shim").with_source(error),
         })
     }
@@ -173,25 +228,46 @@ async fn read_loop(
     early: Vec<Event>,
 ) {
     for event in early {
-        let _ = events.send(ShimEvent { generation, event: Some(event) }).await;
+        let _ = events
+            .send(ShimEvent {
+                generation,
+                event: Some(event),
+            })
+            .await;
     }
     while let Some(packet) = next_packet(&socket).await {
         match decode(&packet) {
             Ok(ShimPacket::Reply { seq, reply }) => {
-                let waiting = pending.lock().expect("no code panics while it holds the table").remove(&seq);
+                let waiting = pending
+                    .lock()
+                    .expect("no code panics while it holds the table")
+                    .remove(&seq);
                 if let Some(waiting) = waiting {
                     // The caller may have gone; the work is done all the same.
                     let _ = waiting.send(reply);
                 }
             }
             Ok(ShimPacket::Event(event)) => {
-                let _ = events.send(ShimEvent { generation, event: Some(event) }).await;
+                let _ = events
+                    .send(ShimEvent {
+                        generation,
+                        event: Some(event),
+                    })
+                    .await;
             }
             Err(error) => tracing::error!(%error, "a shim sent a packet that cannot be read"),
         }
     }
-    pending.lock().expect("no code panics while it holds the table").clear();
-    let _ = events.send(ShimEvent { generation, event: None }).await;
+    pending
+        .lock()
+        .expect("no code panics while it holds the table")
+        .clear();
+    let _ = events
+        .send(ShimEvent {
+            generation,
+            event: None,
+        })
+        .await;
 }
 
 /// The next packet; none at the end of the connection.
@@ -230,9 +306,9 @@ impl From<ShimError> for Error {
             ShimError::Unreachable(error) => error,
             ShimError::Refused(failure) => {
                 let kind = match failure.kind {
-                    FailureKind::CommandNotFound | FailureKind::CommandNotExecutable | FailureKind::Invalid => {
-                        ErrorKind::InvalidParameter
-                    }
+                    FailureKind::CommandNotFound
+                    | FailureKind::CommandNotExecutable
+                    | FailureKind::Invalid => ErrorKind::InvalidParameter,
                     FailureKind::NoSuchProcess => ErrorKind::NotFound,
                     FailureKind::Unsupported => ErrorKind::NotImplemented,
                     FailureKind::Internal => ErrorKind::Internal,
@@ -258,11 +334,23 @@ fn encode(seq: u64, request: Request) -> Result<Vec<u8>> {
     let bytes = serde_json::to_vec(&RequestPacket { seq, request })
         .map_err(|error| Error::internal(format!("cannot write a request to a shim: {error}")))?;
     if bytes.len() > PACKET_MAX {
-        return Err(Error::invalid("the request is too long for the container's shim"));
+        return Err(Error::invalid(
+            "the request is too long for the container's shim",
+        ));
     }
     Ok(bytes)
 }
 
 fn decode(packet: &Packet) -> Result<ShimPacket> {
-    serde_json::from_slice(&packet.bytes).map_err(|error| Error::internal(format!("a shim sent what is no packet: {error}")))
+    serde_json::from_slice(&packet.bytes)
+        .map_err(|error| Error::internal(format!("a shim sent what is no packet: {error}")))
+}
+
+/// Puts a descriptor under the runtime's eyes.
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe; an OwnedFd keeps the promise that it asks for"
+)]
+pub(crate) fn watch_fd(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::new(fd)
 }

@@ -20,7 +20,12 @@ fn passwd_lines(text: &str) -> impl Iterator<Item = PasswdLine<'_>> {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
         let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(PasswdLine { name, uid, gid, home: fields.nth(1).unwrap_or_default() })
+        Some(PasswdLine {
+            name,
+            uid,
+            gid,
+            home: fields.nth(1).unwrap_or_default(),
+        })
     })
 }
 
@@ -54,7 +59,12 @@ fn number(text: &str) -> Result<Option<u32>> {
 ///
 /// # Errors
 /// Docker's texts for users and groups that are not in the files.
-pub(crate) fn resolve(spec: &str, group_add: &[String], passwd: &str, group: &str) -> Result<ResolvedUser> {
+pub(crate) fn resolve(
+    spec: &str,
+    group_add: &[String],
+    passwd: &str,
+    group: &str,
+) -> Result<ResolvedUser> {
     let (user_text, group_text) = spec.split_once(':').unwrap_or((spec, ""));
     let wanted = number(user_text)?;
     let line = passwd_lines(passwd).find(|line| match wanted {
@@ -72,13 +82,18 @@ pub(crate) fn resolve(spec: &str, group_add: &[String], passwd: &str, group: &st
         (None, Some(uid)) => user.uid = uid,
         (None, None) if user_text.is_empty() => {}
         (None, None) => {
-            return Err(Error::invalid(format!("unable to find user {user_text}: no matching entries in passwd file")));
+            return Err(Error::invalid(format!(
+                "unable to find user {user_text}: no matching entries in passwd file"
+            )));
         }
     }
     if group_text.is_empty() {
         if let Some(line) = &line {
             let member = |members: &str| members.split(',').any(|member| member == line.name);
-            user.additional_gids = group_lines(group).filter(|(_, _, members)| member(members)).map(|(_, gid, _)| gid).collect();
+            user.additional_gids = group_lines(group)
+                .filter(|(_, _, members)| member(members))
+                .map(|(_, gid, _)| gid)
+                .collect();
         }
     } else {
         user.gid = group_id(group_text, group)?;
@@ -103,7 +118,11 @@ fn group_id(text: &str, group: &str) -> Result<u32> {
     group_lines(group)
         .find(|(name, _, _)| *name == text)
         .map(|(_, gid, _)| gid)
-        .ok_or_else(|| Error::invalid(format!("unable to find group {text}: no matching entries in group file")))
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "unable to find group {text}: no matching entries in group file"
+            ))
+        })
 }
 
 #[cfg(test)]
@@ -126,12 +145,24 @@ mod tests {
         assert_eq!(of("web:video").expect("with group"), (33, 44, vec![44]));
         assert_eq!(of("1000:1001").expect("numbers"), (1000, 1001, vec![1001]));
         let user = resolve("web", &["video".into(), "7".into()], PASSWD, GROUP).expect("group-add");
-        assert_eq!((user.additional_gids, user.home.as_str()), (vec![33, 44, 7], "/var/www"));
+        assert_eq!(
+            (user.additional_gids, user.home.as_str()),
+            (vec![33, 44, 7], "/var/www")
+        );
     }
 
     #[test]
     fn numbers_out_of_range_are_never_looked_up_as_names() {
-        for bad in ["4294967296", "2147483648", "-1", "+0", "99999999999999999999999999", "٣", "web:-1", "0:4294967295"] {
+        for bad in [
+            "4294967296",
+            "2147483648",
+            "-1",
+            "+0",
+            "99999999999999999999999999",
+            "٣",
+            "web:-1",
+            "0:4294967295",
+        ] {
             assert!(of(bad).is_err(), "{bad}");
         }
         assert_eq!(of("00").expect("zeros are a number").0, 0);
@@ -140,8 +171,14 @@ mod tests {
     #[test]
     fn unknown_names_have_dockers_texts() {
         let text = of("nobodyx").expect_err("unknown").to_string();
-        assert_eq!(text, "unable to find user nobodyx: no matching entries in passwd file");
+        assert_eq!(
+            text,
+            "unable to find user nobodyx: no matching entries in passwd file"
+        );
         let text = of("web:nogroupx").expect_err("unknown").to_string();
-        assert_eq!(text, "unable to find group nogroupx: no matching entries in group file");
+        assert_eq!(
+            text,
+            "unable to find group nogroupx: no matching entries in group file"
+        );
     }
 }

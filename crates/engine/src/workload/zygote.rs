@@ -24,17 +24,27 @@ struct Running {
 impl Zygote {
     /// Copies and seals the executable, and starts the process.
     pub(crate) fn start(shim: &Path) -> Result<Self> {
-        let file = std::fs::File::open(shim).with_context(|| format!("cannot open {}", shim.display()))?;
-        let executable = memfd::sealed_executable("gantry-shim", &file).context("cannot seal a copy of gantry-shim")?;
+        let file =
+            std::fs::File::open(shim).with_context(|| format!("cannot open {}", shim.display()))?;
+        let executable = memfd::sealed_executable("gantry-shim", &file)
+            .context("cannot seal a copy of gantry-shim")?;
         let running = spawn(&executable)?;
-        Ok(Self { executable, running: Mutex::new(Some(running)) })
+        Ok(Self {
+            executable,
+            running: Mutex::new(Some(running)),
+        })
     }
 
     /// Forks a shim that lives on `control`.
     pub(crate) fn fork(&self, id: &str, control: impl AsFd) -> Result<()> {
-        let request = serde_json::to_vec(&ZygoteRequest::Fork { id: id.to_owned() })
-            .map_err(|error| Error::internal(format!("cannot write a request to the zygote: {error}")))?;
-        let mut running = self.running.lock().expect("no code panics while it holds the zygote");
+        let request =
+            serde_json::to_vec(&ZygoteRequest::Fork { id: id.to_owned() }).map_err(|error| {
+                Error::internal(format!("cannot write a request to the zygote: {error}"))
+            })?;
+        let mut running = self
+            .running
+            .lock()
+            .expect("no code panics while it holds the zygote");
         if let Some(zygote) = running.as_ref()
             && fdpass::send(&zygote.socket, &request, &[control.as_fd()]).is_ok()
         {
@@ -51,13 +61,21 @@ impl Zygote {
 
     /// The zygote's pid, for measurements.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.running.lock().expect("no code panics while it holds the zygote").as_ref().map(|running| running.child.id())
+        self.running
+            .lock()
+            .expect("no code panics while it holds the zygote")
+            .as_ref()
+            .map(|running| running.child.id())
     }
 }
 
 impl Drop for Zygote {
     fn drop(&mut self) {
-        let running = self.running.get_mut().expect("no code panics while it holds the zygote").take();
+        let running = self
+            .running
+            .get_mut()
+            .expect("no code panics while it holds the zygote")
+            .take();
         if let Some(Running { mut child, socket }) = running {
             // The end of its socket ends the zygote; waiting leaves no zombie.
             drop(socket);
@@ -77,5 +95,8 @@ fn spawn(executable: &OwnedFd) -> Result<Running> {
         .stderr(Stdio::inherit())
         .spawn()
         .context("cannot start the zygote")?;
-    Ok(Running { child, socket: ours })
+    Ok(Running {
+        child,
+        socket: ours,
+    })
 }

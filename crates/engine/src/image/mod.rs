@@ -1,0 +1,263 @@
+//! Images for the daemon: asynchronous calls over the `image` crate, events, and who uses what.
+
+mod builtin;
+
+use crate::Shared;
+use crate::event::Events;
+use gantry_base::{ContainerId, Error, Layout, Result};
+use gantry_image::{
+    Image, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed, RootfsMount, Usage,
+};
+use gantry_oci::{Platform, Reference};
+use gantry_state::Database;
+use indexmap::IndexMap;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
+
+/// The vocabulary of the `image` crate that callers of this service need.
+pub mod types {
+    pub use gantry_image::{HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed};
+}
+
+/// The service for the noun. Cheap to clone.
+#[derive(Clone)]
+pub struct Images {
+    store: gantry_image::Images,
+    /// For events and uses; set once the rest of the engine exists.
+    shared: Arc<OnceLock<Weak<Shared>>>,
+}
+
+/// What a prune removed.
+#[derive(Debug, Clone, Default)]
+pub struct PrunedImages {
+    /// Every step.
+    pub removed: Vec<Removed>,
+    /// Bytes of the removed images.
+    pub space_reclaimed_bytes: u64,
+}
+
+impl Images {
+    pub(crate) fn open(layout: &Layout, database: Database) -> Result<Self> {
+        let store = gantry_image::Images::open(&layout.images(), database)?;
+        builtin::ensure(&store)?;
+        Ok(Self {
+            store,
+            shared: Arc::default(),
+        })
+    }
+
+    pub(crate) fn watch_use(&self, shared: &Arc<Shared>) {
+        // Only the boot sets it, once.
+        let _ = self.shared.set(Arc::downgrade(shared));
+    }
+
+    /// Every image.
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.store.list()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.store.list().len()
+    }
+
+    /// By reference, id, unique prefix of an id, or digest.
+    ///
+    /// # Errors
+    /// `No such image: X`
+    pub fn get(&self, name: &str) -> Result<Arc<Image>> {
+        self.store.get(name)
+    }
+
+    /// The image's history, newest first.
+    pub fn history(&self, name: &str) -> Result<Vec<gantry_image::HistoryEntry>> {
+        self.store.history(name)
+    }
+
+    /// How many containers use an image.
+    pub fn use_count(&self, image: &Image) -> usize {
+        self.usage(image.id.as_str()).len()
+    }
+
+    fn usage(&self, id: &str) -> Vec<Usage> {
+        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else {
+            return Vec::new();
+        };
+        let views = shared.containers.views();
+        let users = views.iter().filter(|view| view.image.as_str() == id);
+        users
+            .map(|view| Usage {
+                container: view.id.as_str().to_owned(),
+                running: view.state.status.is_live(),
+            })
+            .collect()
+    }
+
+    /// Takes away a name, and the image with its last one.
+    pub async fn remove(&self, name: &str, options: RemoveOptions) -> Result<Vec<Removed>> {
+        let (this, name) = (self.clone(), name.to_owned());
+        let id = self.get(&name)?.id.as_str().to_owned();
+        let removed = blocking(move || {
+            this.store
+                .remove(&name, options, &|image| this.usage(image.as_str()))
+        })
+        .await?;
+        for step in &removed {
+            match step {
+                Removed::Untagged(name) => self.publish("untag", &id, name),
+                Removed::Deleted(id) => self.publish("delete", id, id),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes every image that no container uses and that `wanted` accepts.
+    pub async fn prune(&self, wanted: impl Fn(&Image) -> bool) -> Result<PrunedImages> {
+        let mut pruned = PrunedImages::default();
+        for image in self.list() {
+            if self.use_count(&image) > 0 || !wanted(&image) {
+                continue;
+            }
+            let names = if image.repo_tags.is_empty() {
+                vec![image.id.as_str().to_owned()]
+            } else {
+                image.repo_tags.clone()
+            };
+            for name in names {
+                // One that a container took meanwhile stays.
+                if let Ok(removed) = self.remove(&name, RemoveOptions::default()).await {
+                    if removed
+                        .iter()
+                        .any(|step| matches!(step, Removed::Deleted(_)))
+                    {
+                        pruned.space_reclaimed_bytes += image.size_bytes;
+                    }
+                    pruned.removed.extend(removed);
+                }
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Gives an image one more name.
+    pub async fn tag(&self, name: &str, reference: &Reference) -> Result<()> {
+        let (this, owned, reference) = (self.clone(), name.to_owned(), reference.clone());
+        let shown = reference.familiar();
+        blocking(move || this.store.tag(&owned, &reference)).await?;
+        let id = self.get(&shown)?.id.as_str().to_owned();
+        self.publish("tag", &id, &shown);
+        Ok(())
+    }
+
+    /// Reads a docker-archive or an OCI layout.
+    pub async fn load(
+        &self,
+        input: impl Read + Send + 'static,
+        platform: Option<Platform>,
+        mut progress: impl FnMut(LoadEvent) + Send + 'static,
+    ) -> Result<Vec<Loaded>> {
+        let this = self.clone();
+        let loaded =
+            blocking(move || this.store.load(input, platform.as_ref(), &mut progress)).await?;
+        for image in &loaded {
+            self.publish(
+                "load",
+                image.id.as_str(),
+                image.reference.as_deref().unwrap_or(image.id.as_str()),
+            );
+        }
+        Ok(loaded)
+    }
+
+    /// Makes an image from the tar of a root file system; the answer is its id.
+    pub async fn import(
+        &self,
+        input: impl Read + Send + 'static,
+        options: ImportOptions,
+    ) -> Result<String> {
+        let this = self.clone();
+        let id = blocking(move || this.store.import(input, options))
+            .await?
+            .as_str()
+            .to_owned();
+        self.publish("import", &id, &id);
+        Ok(id)
+    }
+
+    /// Writes images as one archive.
+    pub async fn save(
+        &self,
+        names: Vec<String>,
+        platform: Option<Platform>,
+        output: impl Write + Send + 'static,
+    ) -> Result<()> {
+        let this = self.clone();
+        blocking(move || this.store.save(&names, platform.as_ref(), output)).await
+    }
+
+    fn publish(&self, action: &str, id: &str, name: &str) {
+        let Some(shared) = self.shared.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        let events: &Events = &shared.events;
+        events.publish(
+            "image",
+            action,
+            id,
+            IndexMap::from([("name".to_owned(), name.to_owned())]),
+        );
+    }
+
+    // ---- for containers ----
+
+    pub(crate) fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Arc<Image>> {
+        let image = self.store.get(name)?;
+        match platform {
+            Some(wanted) if !image.platform().satisfies(wanted) => Err(Error::not_found(format!(
+                "image with reference {name} was found but does not provide the specified platform ({wanted})"
+            ))),
+            _ => Ok(image),
+        }
+    }
+
+    pub(crate) fn prepare_snapshot(&self, id: &ContainerId, image: &Image) -> Result<()> {
+        self.store.prepare_snapshot(id, image).map(drop)
+    }
+
+    /// Lower directories (topmost first), upper and work.
+    pub(crate) fn snapshot_directories(
+        &self,
+        id: &ContainerId,
+    ) -> Option<(Vec<PathBuf>, PathBuf, PathBuf)> {
+        let snapshot = self.store.snapshot(id).ok()?;
+        let RootfsMount::Overlay {
+            lowers,
+            upper,
+            work,
+        } = self.store.mount_description(&snapshot);
+        Some((lowers, upper, work))
+    }
+
+    pub(crate) fn remove_snapshot(&self, id: &ContainerId) -> Result<()> {
+        self.store.remove_snapshot(id)
+    }
+
+    pub(crate) fn snapshot_usage(&self, id: &ContainerId) -> u64 {
+        self.store
+            .snapshot_usage(id)
+            .map(|usage| usage.size_bytes)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn snapshot_owners(&self) -> Result<Vec<ContainerId>> {
+        self.store.snapshots()
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Error::internal("the work on images ended unexpectedly"))?
+}

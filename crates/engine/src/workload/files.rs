@@ -1,0 +1,99 @@
+//! The files that a container finds in `/etc`: written to its run directory on tmpfs at each start.
+
+use crate::container::config::NetworkConfig;
+use crate::settings::Settings;
+use gantry_base::{Context, Error, Result};
+use gantry_network::hosts::{self, HostEntry};
+use gantry_network::resolv_conf::{self, Overrides};
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Targets in the container, in the order of [`NAMES`].
+pub(crate) const TARGETS: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
+/// File names in the run directory.
+pub(crate) const NAMES: [&str; 3] = ["resolv.conf", "hostname", "hosts"];
+
+/// What the files depend on.
+pub(crate) struct FilesInput<'a> {
+    pub(crate) network: &'a NetworkConfig,
+    pub(crate) settings: &'a Settings,
+    pub(crate) hostname: &'a str,
+    pub(crate) domainname: &'a str,
+    /// The container's own address.
+    pub(crate) address: Option<IpAddr>,
+    /// What `host-gateway` means.
+    pub(crate) gateway: Option<IpAddr>,
+}
+
+/// Writes all three.
+pub(crate) fn write(run_dir: &Path, input: &FilesInput<'_>) -> Result<()> {
+    let contents = [
+        resolv_conf(input),
+        format!("{}\n", input.hostname),
+        hosts(input)?,
+    ];
+    for (name, content) in NAMES.iter().zip(contents) {
+        let path = run_dir.join(name);
+        std::fs::write(&path, content)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn resolv_conf(input: &FilesInput<'_>) -> String {
+    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let text = |list: &[IpAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let or = |own: Vec<String>, default: Vec<String>| if own.is_empty() { default } else { own };
+    let overrides = Overrides {
+        nameservers: or(text(&input.network.dns), text(&input.settings.dns)),
+        search: or(
+            input.network.dns_search.clone(),
+            input.settings.dns_search.clone(),
+        ),
+        options: or(
+            input.network.dns_options.clone(),
+            input.settings.dns_options.clone(),
+        ),
+    };
+    match input.network.mode.as_str() {
+        "host" => resolv_conf::for_host(&host, &overrides),
+        _ => resolv_conf::for_bridge(&host, &overrides),
+    }
+}
+
+fn hosts(input: &FilesInput<'_>) -> Result<String> {
+    let mut extra = Vec::new();
+    for line in &input.network.extra_hosts {
+        let (names, address) = line.split_once([':', '=']).ok_or_else(|| bad_host(line))?;
+        let address = match (address, input.gateway) {
+            ("host-gateway", Some(gateway)) => gateway,
+            ("host-gateway", None) => {
+                return Err(Error::invalid(
+                    "unable to derive the IP value for host-gateway",
+                ));
+            }
+            (text, _) => text
+                .trim_matches(['[', ']'])
+                .parse()
+                .map_err(|_| bad_host(line))?,
+        };
+        extra.push(HostEntry {
+            address,
+            names: names.to_owned(),
+        });
+    }
+    if input.network.mode == "host" && extra.is_empty() {
+        return std::fs::read_to_string("/etc/hosts").or_else(|_| Ok(hosts::render(&[], &[])));
+    }
+    let names = hosts::own_names(input.hostname, input.domainname);
+    let own: Vec<HostEntry> = input
+        .address
+        .map(|address| HostEntry { address, names })
+        .into_iter()
+        .collect();
+    Ok(hosts::render(&extra, &own))
+}
+
+fn bad_host(line: &str) -> Error {
+    Error::invalid(format!("bad format for add-host: \"{line}\""))
+}
