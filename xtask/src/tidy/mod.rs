@@ -4,6 +4,7 @@
 //! A finding that is right all the same is listed in `xtask/tidy-exceptions.txt` with its reason; a listed exception that
 //! excuses nothing any more is itself a finding. The check runs as `cargo xtask tidy` and as a test of this package.
 
+mod crash_table;
 mod dead;
 mod dependencies;
 mod exceptions;
@@ -88,6 +89,8 @@ pub(crate) fn run(root: &Path) -> Outcome {
     text::check(&tree, &mut report);
     dead::check(&tree, &mut report)?;
     frozen::check(&tree, &mut report)?;
+    crash_table::check(&tree, &mut report)?;
+    generated(&tree, &mut report)?;
     exceptions::apply(&tree, &mut report)?;
     if report.findings.is_empty() {
         println!("tidy: {} files, nothing to say", tree.sources.len());
@@ -99,6 +102,16 @@ pub(crate) fn run(root: &Path) -> Outcome {
         writeln!(text, "{path}: {message} [{}]", finding.rule).expect("a string takes any text");
     }
     Err(format!("{text}tidy: {} findings", report.findings.len()))
+}
+
+/// Documents that are generated must say what they would say if they were generated now.
+fn generated(tree: &Tree, report: &mut Report) -> Outcome {
+    let current = crate::protocol::generate(&tree.root)?;
+    if tree.read_text(crate::protocol::DOCUMENT)? != current {
+        let message = "out of date: run cargo xtask protocol";
+        report.add("generated", crate::protocol::DOCUMENT, message);
+    }
+    Ok(())
 }
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
