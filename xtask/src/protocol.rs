@@ -65,7 +65,8 @@ fn items(source: &str) -> Vec<Item> {
         let depth = (line.len() - line.trim_start().len()) / 4;
         let line = line.trim();
         if let Some(text) = line.strip_prefix("///") {
-            doc = format!("{doc} {}", plain(text.trim())).trim().to_owned();
+            let longer = format!("{doc} {}", plain(text.trim()));
+            longer.trim().clone_into(&mut doc);
             continue;
         }
         if line.starts_with("#[") {
