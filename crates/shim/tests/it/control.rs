@@ -141,7 +141,7 @@ fn a_shim_is_isolated_and_named() {
     }
     let mounts = read("mountinfo");
     assert_eq!(mounts.lines().count(), 1, "{mounts}");
-    assert!(mounts.contains(" - tmpfs gantry-shim ro"), "{mounts}");
+    assert!(mounts.contains(" / / ro,nosuid,nodev,noexec") && mounts.contains(" - tmpfs gantry-shim "), "{mounts}");
     let exe = std::fs::read_link(proc.join("exe")).expect("is read");
     assert_eq!(exe.to_string_lossy(), "/memfd:gantry-shim (deleted)");
     assert_eq!(std::fs::read_dir(proc.join("task")).expect("is read").count(), 1);

@@ -36,7 +36,7 @@ fn detach_keys_leave_the_process_running() {
     std::thread::sleep(std::time::Duration::from_millis(50));
     client.0.write_all(b"\x11never").expect("is written");
     assert_eq!(shim.event(), Event::Detached { exec: None });
-    assert_eq!(client.rest(), b"\n".repeat(0).as_slice());
+    assert!(client.rest().trim_ascii().is_empty());
     assert_eq!(shim.state().status, "running");
     // The broken sequence was given on, the complete one was not.
     let mut again = shim.attach(raw());
