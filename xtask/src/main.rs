@@ -5,6 +5,7 @@
 //! Nothing here ships.
 
 mod bench;
+mod commands;
 mod protocol;
 mod tidy;
 
@@ -18,6 +19,7 @@ commands:
   tidy                 check the crate table, sizes, names, module docs, frozen and dead files
   bench                measure Gantry and another daemon in turn; `bench --help` says more
   bench syscalls       count and check the system calls of one start
+  commands             generate docs/commands.md
   protocol             generate docs/shim-protocol.md
   freeze               record migrations and the shim protocol as released (see docs/testing.md)";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["bench", ref options @ ..] => bench::run(&root(), options),
+        ["commands"] => commands::write(&root()),
         ["protocol"] => protocol::write(&root()),
         ["freeze"] => tidy::frozen::record(&root()),
         ["help" | "--help" | "-h"] | [] => {

@@ -201,13 +201,19 @@ fn breach(name: &str, call: &str) -> Option<String> {
     if SYNCS.contains(&name) {
         return Some(format!("a sync: {shown}"));
     }
-    if call.contains("RTM_DELLINK") {
-        return Some(format!("a link is deleted: {shown}"));
-    }
-    let changes = call.contains("RTM_SETLINK")
-        || call.contains("RTM_NEWLINK") && !call.contains("NLM_F_CREATE");
-    if matches!(name, "sendto" | "sendmsg" | "write") && changes && call.contains("IFLA_NET_NS") {
-        return Some(format!("a link is moved: {shown}"));
+    if matches!(name, "sendto" | "sendmsg" | "sendmmsg" | "write") {
+        // One call may carry several messages.
+        for message in call.split("{nlmsg_len=") {
+            if message.contains("nlmsg_type=RTM_DELLINK") {
+                return Some(format!("a link is deleted: {shown}"));
+            }
+            let changes = ["nlmsg_type=RTM_SETLINK", "nlmsg_type=RTM_NEWLINK"]
+                .iter()
+                .any(|t| message.contains(t));
+            if changes && !message.contains("NLM_F_CREATE") && message.contains("IFLA_NET_NS") {
+                return Some(format!("a link is moved: {shown}"));
+            }
+        }
     }
     let foreign = call.contains("/cgroup.procs>")
         && !call.contains(", \"0\"")
@@ -258,6 +264,7 @@ mod tests {
         for line in [
             "1 sendto(5<NETLINK>, [{nlmsg_type=RTM_NEWLINK, nlmsg_flags=NLM_F_REQUEST|NLM_F_CREATE}, {}, [{nla_type=IFLA_NET_NS_FD}, 9]], 1, 0, NULL, 0) = 1",
             "1 write(6</sys/fs/cgroup/pids/x/tasks>, \"0\", 1) = 1",
+            "1 recvmsg(5<NETLINK>, [{nlmsg_len=1, nlmsg_type=RTM_DELLINK, nlmsg_flags=0}, {}], 0) = 1",
             "1 openat(5, \"cgroup.procs\", O_RDONLY) = 6</x/cgroup.procs>",
         ] {
             assert!(parse(line).breaches.is_empty(), "{line}");
