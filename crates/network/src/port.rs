@@ -29,22 +29,13 @@ pub struct Reservation {
 /// Holds `port` of `protocol` on every address of `addresses` (the unspecified address of a family means all of it).
 ///
 /// # Errors
-/// A conflict `address already in use` (Docker's last words), and others with the operating system's words. The caller puts
-/// `failed to bind host port for <ip>:<port>:<container ip>:<container port>/<protocol>: ` before it.
+/// `address already in use`, Docker's last words and an internal error as with Docker, or others of the operating system.
+/// The caller puts `failed to bind host port for <ip>:<port>:<container ip>:<container port>/<protocol>: ` before them.
 pub fn reserve(protocol: PortProtocol, addresses: &[IpAddr], port: u16) -> Result<Reservation> {
     if port == 0 {
         return Err(Error::invalid("cannot reserve port 0"));
     }
-    let mut sockets = Vec::with_capacity(addresses.len());
-    for address in addresses {
-        match hold(protocol, SocketAddr::new(*address, port)) {
-            Ok(socket) => sockets.push(socket),
-            Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if protocol == PortProtocol::Sctp => {}
-            Err(Errno::ADDRINUSE) => return Err(Error::conflict("address already in use")),
-            Err(errno) => return Err(std::io::Error::from(errno).into()),
-        }
-    }
-    Ok(Reservation { port, sockets })
+    Ok(hold_all(protocol, addresses, port).map_err(std::io::Error::from)?)
 }
 
 /// Holds the first free port of `range` after `last`, wrapping around, on every address of `addresses`.
@@ -63,12 +54,12 @@ pub fn reserve_any(
         _ => first,
     };
     for port in (start..=end).chain(first..start) {
-        match reserve(protocol, addresses, port) {
-            Err(error) if error.kind() == gantry_base::ErrorKind::Conflict => {}
-            other => return other,
+        match hold_all(protocol, addresses, port) {
+            Err(Errno::ADDRINUSE) => {}
+            other => return Ok(other.map_err(std::io::Error::from)?),
         }
     }
-    Err(Error::conflict("all ports are allocated"))
+    Err(Error::internal("all ports are allocated"))
 }
 
 /// The range from which the host picks ports (`net.ipv4.ip_local_port_range`); Docker picks published ones from it too.
@@ -80,6 +71,18 @@ pub fn ephemeral_range() -> Result<RangeInclusive<u16>> {
         _ => Err(Error::internal(format!("cannot understand net.ipv4.ip_local_port_range: {text:?}"))),
     }
     .context("cannot find the range of ephemeral ports")
+}
+
+fn hold_all(protocol: PortProtocol, addresses: &[IpAddr], port: u16) -> Result<Reservation, Errno> {
+    let mut sockets = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        match hold(protocol, SocketAddr::new(*address, port)) {
+            Ok(socket) => sockets.push(socket),
+            Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if protocol == PortProtocol::Sctp => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(Reservation { port, sockets })
 }
 
 fn hold(protocol: PortProtocol, address: SocketAddr) -> Result<OwnedFd, Errno> {

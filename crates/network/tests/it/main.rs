@@ -4,5 +4,6 @@
 
 mod attach;
 mod firewall;
+mod port;
 mod speed;
 mod world;

@@ -24,6 +24,8 @@ pub(crate) const HOST_ON_LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub(crate) struct Node {
     pub(crate) namespace: OwnedFd,
     pub(crate) v4: Ipv4Addr,
+    /// Name of its link's end on the host.
+    pub(crate) host_name: String,
 }
 
 /// The host's point of view; lives in the thread that made it.
@@ -82,7 +84,7 @@ impl World {
     pub(crate) fn node(&mut self, bridge: &str, v4: &str) -> Node {
         let endpoint = self.endpoint(bridge, v4, None);
         let namespace = endpoint::create(&mut self.host, std::slice::from_ref(&endpoint)).expect("can be attached");
-        Node { namespace, v4: endpoint.v4.expect("was given").addr() }
+        Node { namespace, v4: endpoint.v4.expect("was given").addr(), host_name: endpoint.host_name }
     }
 }
 
