@@ -206,7 +206,7 @@ impl Starting {
             }
             Some(Report::Hooks) => {
                 if let Some((hooks, state)) = &self.hooks {
-                    hooks::run_runtime(hooks, state)?;
+                    hooks::run_runtime(hooks, state).context("error during container init")?;
                 }
                 sync::send_continue(&init.sync)?;
             }

@@ -110,6 +110,7 @@ impl Entry<'_> {
             Document::Parsed(process) => (**process).clone(),
         });
         validate(&process)?;
+        let mut environment = program::environment(&process)?;
         let filter = self
             .plan
             .seccomp_filter
@@ -141,7 +142,7 @@ impl Entry<'_> {
         }
         self.set_streams(&process)?;
         warnings.extend(set_labels(&process, proc)?);
-        let environment = program::environment(&process)?;
+        program::add_home(&mut environment, process.user.uid);
         warnings.extend(identity::assume(
             &process,
             proc,
@@ -156,7 +157,7 @@ impl Entry<'_> {
         if let Some(filter) = &filter {
             gantry_sys::seccomp::install(filter)?;
         }
-        Err(program.execute())
+        Ok(program.execute())
     }
 
     fn isolate(&self) -> Result<()> {

@@ -46,28 +46,23 @@ impl HookState {
 
 /// `prestart`, then `createRuntime`: in the creator's namespaces, before the root is changed.
 pub(crate) fn run_runtime(hooks: &Hooks, state: &HookState) -> Result<()> {
-    run_all(&hooks.prestart, "prestart", state, "creating")?;
-    run_all(&hooks.create_runtime, "createRuntime", state, "creating")
+    run_all(&hooks.prestart, state, "creating")?;
+    run_all(&hooks.create_runtime, state, "creating")
 }
 
 /// `createContainer`: in the container's namespaces, before the root is changed.
 pub(crate) fn run_create_container(hooks: &Hooks, state: &HookState) -> Result<()> {
-    run_all(
-        &hooks.create_container,
-        "createContainer",
-        state,
-        "creating",
-    )
+    run_all(&hooks.create_container, state, "creating")
 }
 
 /// `startContainer`: in the container, right before its program.
 pub(crate) fn run_start_container(hooks: &Hooks, state: &HookState) -> Result<()> {
-    run_all(&hooks.start_container, "startContainer", state, "created")
+    run_all(&hooks.start_container, state, "created")
 }
 
 /// `poststart`: in the creator's namespaces, after the program was executed. A failure ends the container.
 pub fn run_poststart(hooks: &Hooks, state: &HookState) -> Result<Vec<String>> {
-    run_all(&hooks.poststart, "poststart", state, "running")?;
+    run_all(&hooks.poststart, state, "running")?;
     Ok(Vec::new())
 }
 
@@ -82,10 +77,10 @@ pub fn run_poststop(hooks: &Hooks, state: &HookState) -> Vec<String> {
     warnings
 }
 
-fn run_all(hooks: &[Hook], kind: &str, state: &HookState, status: &str) -> Result<()> {
+fn run_all(hooks: &[Hook], state: &HookState, status: &str) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
         run_one(hook, state, status)
-            .with_context(|| format!("error running {kind} hook #{index}"))?;
+            .with_context(|| format!("error running hook #{index}: error running hook"))?;
     }
     Ok(())
 }

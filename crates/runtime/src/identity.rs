@@ -101,12 +101,12 @@ fn verify_directory() -> Result<()> {
 }
 
 fn become_user(user: &User, proc: Option<&Proc>) -> Result<()> {
-    check_id(user.uid, "uid")?;
-    check_id(user.gid, "gid")?;
+    check_id(user.uid)?;
+    check_id(user.gid)?;
     let groups: Vec<Gid> = user
         .additional_gids
         .iter()
-        .map(|gid| check_id(*gid, "gid").map(|()| Gid::from_raw(*gid)))
+        .map(|gid| check_id(*gid).map(|()| Gid::from_raw(*gid)))
         .collect::<Result<_>>()?;
     give_streams(user.uid)?;
     match thread::set_thread_groups(&groups) {
@@ -120,12 +120,13 @@ fn become_user(user: &User, proc: Option<&Proc>) -> Result<()> {
     thread::set_thread_res_uid(Some(uid), Some(uid), Some(uid)).context("setuid")
 }
 
-fn check_id(id: u32, what: &str) -> Result<()> {
+fn check_id(id: u32) -> Result<()> {
     if id > i32::MAX.unsigned_abs() {
-        Err(Error::invalid(format!("{what} {id} is out of range")))
-    } else {
-        Ok(())
+        return Err(Error::invalid(
+            "unable to setup user: uids and gids must be in range 0-2147483647",
+        ));
     }
+    Ok(())
 }
 
 fn setgroups_is_denied(proc: Option<&Proc>) -> bool {

@@ -48,32 +48,31 @@ impl Program {
         })
     }
 
-    /// Returns only if it cannot be executed.
-    pub(crate) fn execute(&self) -> Error {
+    /// Returns only if it cannot be executed: with the exit status, after it has told the container's own stderr.
+    ///
+    /// The file was found and looked executable, so whatever the kernel has against it (a foreign format, a missing
+    /// interpreter) is the image's affair and is reported where the program's own complaints would be, as runc does.
+    pub(crate) fn execute(&self) -> i32 {
         let error = process::execute(&self.path, &self.arguments, &self.environment);
-        let kind = match error.raw_os_error() {
-            Some(libc::ENOENT) => ErrorKind::CommandNotFound,
-            _ => ErrorKind::CommandNotExecutable,
-        };
         let cause = Error::from(error).message;
-        Error::new(
-            kind,
-            format!("exec {}: {cause}", self.path.to_string_lossy()),
-        )
+        let text = format!("exec {}: {cause}\n", self.path.to_string_lossy());
+        let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+        1
     }
 }
 
-/// The environment of a process: later items replace earlier ones in place, and `HOME` is there.
+/// The environment of a process: later items replace earlier ones in place.
 pub(crate) fn environment(process: &Process) -> Result<Vec<(String, String)>> {
     let mut environment: Vec<(String, String)> = Vec::with_capacity(process.env.len() + 1);
     for item in &process.env {
         let Some((name, value)) = item.split_once('=') else {
-            return Err(Error::invalid("invalid environment variable: missing '='"));
+            return Err(Error::invalid(format!(
+                "invalid environment variable: {}",
+                quoted(item)
+            )));
         };
         if name.is_empty() {
-            return Err(Error::invalid(
-                "invalid environment variable: name cannot be empty",
-            ));
+            return Err(Error::invalid("environment variable name can't be empty"));
         }
         if item.contains('\0') {
             return Err(Error::invalid(format!(
@@ -86,14 +85,18 @@ pub(crate) fn environment(process: &Process) -> Result<Vec<(String, String)>> {
             None => environment.push((name.to_owned(), value.to_owned())),
         }
     }
+    Ok(environment)
+}
+
+/// Adds `HOME` as the container's `/etc/passwd` has it, unless it is set. To be called inside the container.
+pub(crate) fn add_home(environment: &mut Vec<(String, String)>, uid: u32) {
     let has_home = environment
         .iter()
         .any(|(name, value)| name == "HOME" && !value.is_empty());
     if !has_home {
         environment.retain(|(name, _)| name != "HOME");
-        environment.push(("HOME".to_owned(), home(process.user.uid)));
+        environment.push(("HOME".to_owned(), home(uid)));
     }
-    Ok(environment)
 }
 
 /// The home directory that the container's `/etc/passwd` has for a user, else `/`. To be called inside the container.
@@ -174,10 +177,7 @@ fn executable(path: &str) -> Result<()> {
     })?;
     let denied = || Error::new(ErrorKind::CommandNotExecutable, "permission denied");
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        return Err(Error::new(
-            ErrorKind::CommandNotExecutable,
-            "is a directory",
-        ));
+        return Err(denied());
     }
     if stat.st_mode & 0o111 == 0 {
         return Err(denied());

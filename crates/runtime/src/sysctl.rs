@@ -4,6 +4,9 @@
 
 use gantry_sys::namespace::Kind;
 use indexmap::IndexMap;
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::io::Write;
 
 use crate::error::{Context, Error, Result, quoted};
 use crate::procfs::Proc;
@@ -92,8 +95,7 @@ fn path(name: &str) -> Result<String> {
     };
     let is_plain = |part: &str| {
         !part.is_empty()
-            && part != "."
-            && part != ".."
+            && part.trim_matches('.') != ""
             && part
                 .chars()
                 .all(|c| !c.is_ascii_control() && c != '\0' && c != '=')
@@ -111,8 +113,12 @@ fn path(name: &str) -> Result<String> {
 pub(crate) fn write_all(proc: &Proc, sysctl: &IndexMap<String, String>) -> Result<()> {
     for (name, value) in sysctl {
         let path = path(name)?;
-        proc.write(&format!("sys/{path}"), value)
-            .with_context(|| format!("write sysctl key {name}: open /proc/sys/{path}"))?;
+        let file = proc
+            .open(&format!("sys/{path}"), OFlags::WRONLY)
+            .with_context(|| format!("open /proc/sys/{path}"))?;
+        File::from(file)
+            .write_all(value.as_bytes())
+            .with_context(|| format!("write /proc/sys/{path}"))?;
     }
     Ok(())
 }
@@ -163,7 +169,6 @@ mod tests {
             "net.ipv4\nx",
             "net..x",
             "net.a=1+kernel.core_pattern",
-            "net./x",
             "/net/x",
             "net.\0",
         ] {

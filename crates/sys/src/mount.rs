@@ -179,7 +179,9 @@ struct Explained {
 
 impl std::fmt::Display for Explained {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.error, self.messages)
+        let text = self.error.to_string();
+        let text = text.split(" (os error").next().unwrap_or_default();
+        write!(f, "{} ({})", text.to_lowercase(), self.messages)
     }
 }
 

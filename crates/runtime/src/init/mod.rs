@@ -25,6 +25,9 @@ use crate::rootfs::Rootfs;
 use crate::sync::{self, Report};
 use crate::{identity, lsm, settings, sysctl, terminal, validate};
 
+/// How runc's texts begin for what fails before the container's identity is taken on.
+const STAGE: &str = "error during container init";
+
 /// What init gets from its creator's memory.
 pub(crate) struct Setup<'a> {
     pub(crate) plan: &'a Plan,
@@ -56,7 +59,7 @@ struct Outcome {
 
 impl Setup<'_> {
     fn run(&self, outcome: &mut Outcome) -> Result<i32> {
-        self.isolate()?;
+        self.isolate().context(STAGE)?;
         let spec = ManuallyDrop::new(self.read_config()?);
         let default = ManuallyDrop::new(Linux::default());
         let linux = spec.linux.as_ref().unwrap_or(&default);
@@ -66,15 +69,11 @@ impl Setup<'_> {
             .ok_or_else(|| Error::invalid("the configuration has no process"))?;
         validate::validate(&spec, linux, process, self.spaces.all())?;
         let filter = self.read_filter()?;
-        self.join_namespaces(linux)?;
-        self.set_keyring()?;
-        let proc = Proc::mount().or_else(|error| self.fallback_proc(error))?;
-        let proc = ManuallyDrop::new(proc);
-        self.apply_settings(process, linux, &proc)?;
-        self.set_up_network_and_names(&spec)?;
-        self.build(&spec, linux, process, &proc)?;
+        let environment = program::environment(process).context(STAGE)?;
+        let proc = self.prepare(&spec, linux, process).context(STAGE)?;
         let program = self.settle(
             process,
+            environment,
             &proc,
             filter.is_some() && !process.no_new_privileges,
         )?;
@@ -82,7 +81,19 @@ impl Setup<'_> {
         if let Some(hooks) = &spec.hooks {
             hooks::run_start_container(hooks, &self.hook_state(&spec))?;
         }
-        self.finish(&program, filter.as_deref(), outcome)
+        self.finish(&program, filter.as_deref())
+    }
+
+    /// Namespaces, settings and the file system.
+    fn prepare(&self, spec: &Spec, linux: &Linux, process: &Process) -> Result<ManuallyDrop<Proc>> {
+        self.join_namespaces(linux)?;
+        self.set_keyring()?;
+        let proc = Proc::mount().or_else(|error| self.fallback_proc(error))?;
+        let proc = ManuallyDrop::new(proc);
+        self.apply_settings(process, linux, &proc)?;
+        self.set_up_network_and_names(spec)?;
+        self.build(spec, linux, process, &proc)?;
+        Ok(proc)
     }
 
     /// Cuts what the process has of its creator: descriptors, signals, the way to be traced.
@@ -299,13 +310,19 @@ impl Setup<'_> {
     }
 
     /// Everything after the new root: labels, identity, the program's file.
-    fn settle(&self, process: &Process, proc: &Proc, keep_admin: bool) -> Result<Program> {
+    fn settle(
+        &self,
+        process: &Process,
+        mut environment: Vec<(String, String)>,
+        proc: &Proc,
+        keep_admin: bool,
+    ) -> Result<Program> {
         let labels = [
             lsm::set_apparmor(proc, &process.apparmor_profile)?,
             lsm::set_selinux(proc, &process.selinux_label)?,
         ];
         let mut warnings: Vec<String> = labels.into_iter().flatten().collect();
-        let environment = program::environment(process)?;
+        program::add_home(&mut environment, process.user.uid);
         warnings.extend(identity::assume(process, Some(proc), keep_admin)?);
         self.warn(warnings)?;
         Program::find(process, environment)
@@ -330,18 +347,16 @@ impl Setup<'_> {
     }
 
     /// Installs the filter and executes; with `init`, forks before that and stays as the reaper.
-    fn finish(&self, program: &Program, filter: Option<&[u8]>, outcome: &Outcome) -> Result<i32> {
+    fn finish(&self, program: &Program, filter: Option<&[u8]>) -> Result<i32> {
         let first = 3_i32.saturating_add(i32::try_from(self.plan.preserve_fds).unwrap_or(0));
         sys_process::close_on_exec_from(first).context("cannot mark descriptors close-on-exec")?;
         if self.plan.init {
-            return reaper::run(program, filter, || {
-                outcome.report_to.as_ref().map_or(self.sync, AsFd::as_fd)
-            });
+            return reaper::run(program, filter);
         }
         if let Some(filter) = filter {
             gantry_sys::seccomp::install(filter)?;
         }
-        Err(program.execute())
+        Ok(program.execute())
     }
 
     fn warn(&self, warnings: Vec<String>) -> Result<()> {

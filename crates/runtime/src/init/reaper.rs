@@ -2,18 +2,12 @@
 
 use gantry_sys::process as sys_process;
 use rustix::process::{WaitOptions, WaitStatus};
-use std::os::fd::BorrowedFd;
 
 use crate::error::{Context, Error, Result};
 use crate::program::Program;
-use crate::sync::{self, Report};
 
 /// Runs the program; gives the exit status of this process.
-pub(super) fn run<'a>(
-    program: &Program,
-    filter: Option<&[u8]>,
-    report_to: impl Fn() -> BorrowedFd<'a>,
-) -> Result<i32> {
+pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
     if let Some(filter) = filter {
         gantry_sys::seccomp::install(filter)?;
     }
@@ -31,9 +25,7 @@ pub(super) fn run<'a>(
             if rustix::termios::isatty(rustix::stdio::stdin()) {
                 sys_process::take_foreground();
             }
-            let error = program.execute();
-            let _ = sync::send(report_to(), &Report::Failed(error));
-            127
+            program.execute()
         })
     }
     .context("cannot fork the program")?;

@@ -25,7 +25,14 @@ impl Rootfs<'_> {
         let wanted = options.set.without(Attributes::READ_ONLY);
         let tmpfs =
             mount::new_filesystem("tmpfs", Some("tmpfs"), &[("mode", Some("755"))], wanted)?;
-        let dirs = self.cgroup.open_dirs()?;
+        let mut dirs = self.cgroup.open_dirs()?;
+        // Of a hybrid layout only the v1 part is shown, which is what programs look for there.
+        let hierarchies = self.plan.cgroups.hierarchies();
+        dirs.retain(|(name, _)| {
+            hierarchies
+                .iter()
+                .any(|hierarchy| hierarchy.name == *name && !hierarchy.unified)
+        });
         for (name, _) in &dirs {
             rustix::fs::mkdirat(&tmpfs, name, Mode::from_raw_mode(0o755))?;
             // `cpu,cpuacct` is also found as `cpu` and as `cpuacct`.

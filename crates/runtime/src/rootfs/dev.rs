@@ -272,4 +272,3 @@ fn is_device(dir: impl AsFd, name: &std::ffi::OsStr, kind: FileType, number: u64
             && (kind == FileType::Fifo || stat.st_rdev == number)
     })
 }
-

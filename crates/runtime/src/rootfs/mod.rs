@@ -160,14 +160,22 @@ impl<'a> Rootfs<'a> {
         if cwd.is_empty() || cwd == "/" {
             return Ok(());
         }
-        match self.root.resolve(Path::new(cwd), OFlags::PATH) {
+        let failed = |errno: i32| {
+            Error::from(std::io::Error::from_raw_os_error(errno)).prefixed(format!("mkdir {cwd}"))
+        };
+        match self
+            .root
+            .resolve(Path::new(cwd), OFlags::PATH | OFlags::DIRECTORY)
+        {
             Ok(_) => Ok(()),
-            // What cannot be made is found out when it is entered.
-            Err(_) => self
-                .root
-                .mkdir_all(Path::new(cwd), 0o755)
-                .map(drop)
-                .or(Ok(())),
+            // ELOOP is what a link of procfs gets, which leads to nothing that a container may work in.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
+                Err(failed(libc::ENOTDIR))
+            }
+            Err(_) => match self.root.mkdir_all(Path::new(cwd), 0o755) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(failed(error.raw_os_error().unwrap_or(libc::EIO))),
+            },
         }
     }
 }

@@ -3,7 +3,7 @@
 use gantry_oci::runtime::Mount;
 use gantry_sys::mount::{self, Attributes, Change, PROC_MAGIC, Propagation};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use super::options::Options;
@@ -83,8 +83,8 @@ impl Rootfs<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let fd =
-            new_filesystem(mount, options, options.set).with_context(|| attempt(mount, options))?;
+        let fd = new_filesystem(mount, options, options.set)
+            .with_context(|| attempt(mount, options, &target))?;
         self.place(mount, options, fd, &target, false)
     }
 
@@ -105,8 +105,8 @@ impl Rootfs<'_> {
         } else {
             options.set
         };
-        let fd =
-            new_filesystem(mount, options, attributes).with_context(|| attempt(mount, options))?;
+        let fd = new_filesystem(mount, options, attributes)
+            .with_context(|| attempt(mount, options, &target))?;
         if let Some(mode) = old_mode
             && !options.data.iter().any(|(key, _)| key == "mode")
         {
@@ -150,7 +150,7 @@ impl Rootfs<'_> {
                 clear: options.clear,
                 ..Change::default()
             };
-            mount::change(source, &change).with_context(|| attempt(mount, options))?;
+            mount::change(source, &change).with_context(|| attempt(mount, options, &target))?;
         }
         if options.changes_recursively() {
             let change = Change {
@@ -159,7 +159,7 @@ impl Rootfs<'_> {
                 recursive: true,
                 ..Change::default()
             };
-            mount::change(source, &change).with_context(|| attempt(mount, options))?;
+            mount::change(source, &change).with_context(|| attempt(mount, options, &target))?;
         }
         self.place(mount, options, source.try_clone()?, &target, true)
     }
@@ -190,7 +190,7 @@ impl Rootfs<'_> {
                 mount::change(&fd, &change).context("cannot change the propagation")?;
             }
         }
-        mount::attach(&fd, target).with_context(|| attempt(mount, options))?;
+        mount::attach(&fd, target).with_context(|| attempt(mount, options, target))?;
         if !is_bind {
             for (kind, recursive) in &options.propagation {
                 let change = Change {
@@ -224,7 +224,7 @@ impl Rootfs<'_> {
             clear: options.clear,
             ..Change::default()
         };
-        mount::change(&target, &change).with_context(|| attempt(mount, options))
+        mount::change(&target, &change).with_context(|| attempt(mount, options, &target))
     }
 
     /// A target may turn out to be in procfs by a link of the image, so the file system is asked, not only the path.
@@ -269,11 +269,16 @@ fn not_ordinary(mount: &Mount) -> Error {
 }
 
 /// What runc writes between the two names and the cause.
-pub(super) fn attempt(mount: &Mount, options: &Options) -> String {
+pub(super) fn attempt(mount: &Mount, options: &Options, target: &OwnedFd) -> String {
     let mut text = format!(
-        "mount {}:{}, flags: 0x{:x}",
-        mount.source, mount.destination, options.legacy_flags
+        "mount {}:{} (via /proc/self/fd/{})",
+        mount.source,
+        mount.destination,
+        target.as_raw_fd()
     );
+    if options.legacy_flags != 0 {
+        text.push_str(&format!(", flags: 0x{:x}", options.legacy_flags));
+    }
     if !options.data.is_empty() {
         let data: Vec<String> = options
             .data
