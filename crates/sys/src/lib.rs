@@ -3,6 +3,7 @@
 //! Knows nothing of containers and is never async. The only crate (besides the runtime's clone) in which `unsafe` is allowed.
 #![allow(unsafe_code, reason = "raw system calls are wrapped here so that no other crate needs them")]
 
+pub mod activation;
 pub mod beneath;
 pub mod bpf;
 pub mod clone;

@@ -1,0 +1,212 @@
+//! Options as they were said → the engine's settings, parsed and checked.
+
+use super::Options;
+use gantry_base::{Error, Result};
+use gantry_engine::container::config::Ulimit;
+use gantry_engine::settings::Settings;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::Path;
+
+/// Checks every value.
+///
+/// # Errors
+/// A value that cannot be read, with the key's name.
+pub(crate) fn to_settings(options: &Options, shim: &Path) -> Result<Settings> {
+    let (data_root, run_root) = options.roots();
+    let mut settings = Settings::new(absolute(data_root)?, absolute(run_root)?, shim);
+    network(options, &mut settings)?;
+    containers(options, &mut settings)?;
+    check_features(options)?;
+    settings.labels = options.list("labels");
+    if let Some(bad) = settings.labels.iter().find(|label| !label.contains('=')) {
+        return Err(Error::invalid(format!("bad attribute format: {bad}")));
+    }
+    settings.debug = options.flag("debug").unwrap_or(false);
+    settings.experimental = options.flag("experimental").unwrap_or(false);
+    settings.registry_mirrors = options.list("registry-mirrors");
+    settings.insecure_registries = options.list("insecure-registries");
+    Ok(settings)
+}
+
+fn absolute(path: &Path) -> Result<std::path::PathBuf> {
+    std::path::absolute(path)
+        .map_err(|error| Error::from(error).prefixed(format!("cannot use {}", path.display())))
+}
+
+fn network(options: &Options, settings: &mut Settings) -> Result<()> {
+    if let Some(bridge) = options.text("bridge").filter(|name| !name.is_empty()) {
+        bridge.clone_into(&mut settings.bridge);
+        settings.bridge_is_foreign =
+            bridge != "none" && Path::new("/sys/class/net").join(bridge).exists();
+    }
+    let bip = options.text("bip").filter(|text| !text.is_empty());
+    if bip.is_some() && settings.bridge_is_foreign {
+        return Err(Error::invalid(
+            "you specified -b & --bip, mutually exclusive options. Please specify only one",
+        ));
+    }
+    settings.bridge_ip = bip.map(|text| parse("bip", text)).transpose()?;
+    settings.fixed_cidr = options
+        .text("fixed-cidr")
+        .filter(|text| !text.is_empty())
+        .map(|text| parse("fixed-cidr", text))
+        .transpose()?;
+    settings.mtu = match options.number("mtu") {
+        None | Some(0) => None,
+        Some(mtu) => Some(
+            u32::try_from(mtu)
+                .ok()
+                .filter(|mtu| *mtu >= 68)
+                .ok_or_else(|| bad("mtu", &mtu.to_string()))?,
+        ),
+    };
+    if let Some(ip) = options.text("ip") {
+        settings.default_host_ip = parse("ip", ip)?;
+    }
+    let switch = |name: &str, default: bool| options.flag(name).unwrap_or(default);
+    settings.inter_container_communication = switch("icc", true);
+    settings.ip_forward = switch("ip-forward", true);
+    settings.masquerade = switch("ip-masq", true);
+    settings.firewall = switch("iptables", true);
+    settings.dns = options
+        .list("dns")
+        .iter()
+        .map(|text| parse::<IpAddr>("dns", text))
+        .collect::<Result<_>>()?;
+    settings.dns_search = options.list("dns-search");
+    settings.dns_options = options.list("dns-opts");
+    Ok(())
+}
+
+fn containers(options: &Options, settings: &mut Settings) -> Result<()> {
+    if let Some(parent) = options
+        .text("cgroup-parent")
+        .filter(|text| !text.is_empty())
+    {
+        parent.clone_into(&mut settings.cgroup_parent);
+    }
+    settings.default_init = options.flag("init").unwrap_or(false);
+    settings.no_new_privileges = options.flag("no-new-privileges").unwrap_or(false);
+    if let Some(size) = options.text("default-shm-size") {
+        settings.default_shm_size_bytes =
+            parse_size(size).ok_or_else(|| bad("default-shm-size", size))?;
+    }
+    settings.default_cgroupns_mode = one_of(
+        options,
+        "default-cgroupns-mode",
+        &["", "host", "private"],
+        "",
+    )?;
+    settings.default_ipc_mode = one_of(
+        options,
+        "default-ipc-mode",
+        &["private", "shareable"],
+        "private",
+    )?;
+    settings.default_ulimits = options
+        .map("default-ulimits")
+        .iter()
+        .map(ulimit)
+        .collect::<Result<_>>()?;
+    if let Some(seconds) = options.number("default-stop-timeout") {
+        settings.default_stop_timeout_s = seconds;
+    }
+    options
+        .text("seccomp-profile")
+        .unwrap_or_default()
+        .clone_into(&mut settings.seccomp_profile);
+    if let Some(driver) = options.text("log-driver") {
+        driver.clone_into(&mut settings.log_driver);
+    }
+    for (name, value) in options.map("log-opts") {
+        let text = value
+            .as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| bad("log-opts", &format!("{name}={value}")))?;
+        settings.log_options.insert(name, text);
+    }
+    Ok(())
+}
+
+/// Features that say what is so anyway are taken; others are refused when switched on.
+fn check_features(options: &Options) -> Result<()> {
+    for (name, value) in options.map("features") {
+        let on = match &value {
+            Value::Bool(on) => *on,
+            Value::String(text) => text == "true",
+            _ => return Err(bad("features", &name)),
+        };
+        let always_on = ["time-namespaces", "containerd-snapshotter"].contains(&name.as_str());
+        if on != always_on && (on || always_on) {
+            return Err(Error::not_implemented(format!(
+                "feature {name}={on} is not supported yet"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// `nofile=1024:2048` as a flag, Docker's object in the file.
+fn ulimit((name, value): &(String, Value)) -> Result<Ulimit> {
+    let limits = match value {
+        Value::String(text) => {
+            let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+            soft.parse().ok().zip(hard.parse().ok())
+        }
+        Value::Object(members) => members
+            .get("Soft")
+            .and_then(Value::as_i64)
+            .zip(members.get("Hard").and_then(Value::as_i64)),
+        _ => None,
+    };
+    let (soft, hard) = limits.ok_or_else(|| bad("default-ulimits", name))?;
+    Ok(Ulimit {
+        name: name.clone(),
+        soft,
+        hard,
+    })
+}
+
+fn one_of(options: &Options, name: &str, allowed: &[&str], default: &str) -> Result<String> {
+    let value = options.text(name).unwrap_or(default);
+    if allowed.contains(&value) {
+        Ok(value.to_owned())
+    } else {
+        Err(bad(name, value))
+    }
+}
+
+fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|_| bad(name, text))
+}
+
+fn bad(name: &str, value: &str) -> Error {
+    Error::invalid(format!("invalid value for {name}: {value}"))
+}
+
+/// `64M`, `1g`, `65536`, in powers of 1024.
+fn parse_size(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(['b', 'i']);
+    let (number, shift) = match digits.chars().last()? {
+        'k' => (&digits[..digits.len() - 1], 10),
+        'm' => (&digits[..digits.len() - 1], 20),
+        'g' => (&digits[..digits.len() - 1], 30),
+        _ => (digits, 0),
+    };
+    number.parse::<u64>().ok()?.checked_shl(shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("64M"), Some(64 << 20));
+        assert_eq!(parse_size("1gb"), Some(1 << 30));
+        assert_eq!(parse_size("12"), Some(12));
+        assert_eq!(parse_size("x"), None);
+    }
+}
