@@ -4,6 +4,7 @@
 //! Needs root; says so and passes where it is not.
 
 mod case;
+mod cgroup;
 mod probe;
 mod world;
 
@@ -15,8 +16,9 @@ fn main() {
     {
         std::process::exit(probe::main(&arguments[1..]));
     }
+    let cases = [case::ALL, cgroup::ALL].concat();
     match arguments.get(1).map(String::as_str) {
-        Some("--case") => world::run_case(&arguments[2], case::ALL),
-        _ => world::run_all(&arguments[1..], case::ALL),
+        Some("--case") => world::run_case(&arguments[2], &cases),
+        _ => world::run_all(&arguments[1..], &cases),
     }
 }

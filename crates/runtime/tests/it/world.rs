@@ -108,6 +108,11 @@ impl World {
         }
     }
 
+    /// Unique among what runs at the same time.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A root file system with the probe in it.
     pub(crate) fn rootfs(&self, name: &str) -> PathBuf {
         let root = self.folder.join(name).join("rootfs");
