@@ -411,8 +411,8 @@ pub const DEVPTS_MAGIC: i64 = 0x1cd1;
 /// sysfs.
 pub const SYSFS_MAGIC: i64 = 0x6265_6572;
 
-/// Unmounts lazily what is mounted at a path; for the legacy ways only.
-pub fn unmount_detach(path: &Path) -> io::Result<()> {
+/// Unmounts lazily what is mounted at a path of this mount namespace.
+pub fn unmount(path: &Path) -> io::Result<()> {
     Ok(rustix::mount::unmount(
         path,
         rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,

@@ -53,7 +53,7 @@ pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
 /// Reaps everything that has ended; the status to end with, once the program has.
 fn reap(program: i32) -> Result<Option<i32>> {
     loop {
-        match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+        match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid.as_raw_pid() == program => {
                 return Ok(Some(code(status)));
             }
