@@ -1,6 +1,6 @@
 //! One of the two daemons that are compared: how to reach it, which processes are its own, and how much memory they hold.
 
-use super::http::Client;
+use gantry_testkit::http::Client;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixStream;

@@ -2,9 +2,9 @@
 
 use super::Setting;
 use super::daemon::{Daemon, milliseconds};
-use super::http::Client;
 use super::report::{Goal, Row};
 use super::transfer::IMAGE;
+use gantry_testkit::http::Client;
 use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,7 +6,6 @@
 
 mod archive;
 pub(crate) mod daemon;
-mod http;
 mod measure;
 pub(crate) mod own;
 mod report;

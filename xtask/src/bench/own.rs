@@ -1,6 +1,6 @@
 //! A Gantry daemon for the time of a benchmark: built, started with folders of its own, stopped and cleaned up at the end.
 
-use super::http::Client;
+use gantry_testkit::http::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::File;

@@ -2,9 +2,9 @@
 
 use super::Setting;
 use super::daemon::{Daemon, milliseconds};
-use super::http::Client;
 use super::measure::{both, pair};
 use super::report::{Goal, Row};
+use gantry_testkit::http::Client;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! A blocking HTTP/1.1 client over a Unix socket, just enough to ask a daemon and to measure it.
 //!
 //! One connection, kept alive; bodies by length, in chunks, or up to the end; upgraded streams. It is not the product's
-//! client on purpose: what is measured must not depend on what measures.
+//! client on purpose: what is tested and measured must not depend on what tests and measures.
 
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,19 +9,29 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longer than any request of the benchmark should take.
+/// Longer than any request should take.
 const TIMEOUT: Duration = Duration::from_mins(3);
 
 /// A connection to one daemon, opened again when the daemon closed it.
-pub(super) struct Client {
+pub struct Client {
     socket: PathBuf,
     connection: Option<BufReader<UnixStream>>,
 }
 
 /// What came back.
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+#[derive(Debug)]
+pub struct Response {
+    /// The code of the status line.
+    pub status: u16,
+    /// All of it.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
 }
 
 /// How a response's body ends.
@@ -38,47 +48,62 @@ struct Head {
 }
 
 impl Client {
-    pub(super) fn new(socket: &Path) -> Self {
+    /// A client that connects with its first request.
+    pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
             connection: None,
         }
     }
 
-    /// Sends a request with a JSON body or none.
+    /// Sends a request with a JSON body or none, and takes every status as an answer.
     ///
     /// # Errors
-    /// When the daemon cannot be reached, or answers with a status of 400 or more.
-    pub(super) fn request(
+    /// When the daemon cannot be reached or does not speak HTTP.
+    pub fn ask(
         &mut self,
         method: &str,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Response, String> {
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let context = |e: io::Error| format!("{method} {path}: {e}");
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let length = Some(text.len() as u64);
         let mut answer = Vec::new();
         let status = self
             .exchange(
                 method,
                 path,
                 "application/json",
-                &mut body.as_bytes(),
-                Some(body.len() as u64),
+                &mut text.as_bytes(),
+                length,
                 &mut answer,
             )
-            .map_err(context)?;
-        checked(
-            method,
-            path,
-            Response {
-                status,
-                body: answer,
-            },
-        )
+            .map_err(|e| format!("{method} {path}: {e}"))?;
+        Ok(Response {
+            status,
+            body: answer,
+        })
     }
 
-    pub(super) fn json(
+    /// As [`Client::ask`], for requests that must succeed.
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached, or answers with a status of 400 or more.
+    pub fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response, String> {
+        let response = self.ask(method, path, body)?;
+        checked(method, path, response)
+    }
+
+    /// As [`Client::request`], with the answer read as JSON.
+    ///
+    /// # Errors
+    /// As [`Client::request`], and when the answer is no JSON.
+    pub fn json(
         &mut self,
         method: &str,
         path: &str,
@@ -89,12 +114,11 @@ impl Client {
             .map_err(|e| format!("{method} {path}: the answer is no JSON: {e}"))
     }
 
-    /// Sends a file's content as the body.
-    pub(super) fn upload(
-        &mut self,
-        path: &str,
-        content: &mut impl Read,
-    ) -> Result<Response, String> {
+    /// Sends an archive as the body.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn upload(&mut self, path: &str, content: &mut impl Read) -> Result<Response, String> {
         let context = |e: io::Error| format!("POST {path}: {e}");
         let mut body = Vec::new();
         let status = self
@@ -104,7 +128,10 @@ impl Client {
     }
 
     /// Writes the body of the answer into a sink.
-    pub(super) fn download(&mut self, path: &str, sink: &mut dyn Write) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn download(&mut self, path: &str, sink: &mut dyn Write) -> Result<(), String> {
         let context = |e: io::Error| format!("GET {path}: {e}");
         let status = self
             .exchange(
@@ -124,7 +151,10 @@ impl Client {
     }
 
     /// Takes the connection over after `101 Switching Protocols`, or after 200 as older daemons say.
-    pub(super) fn hijack(&self, path: &str, body: &Value) -> Result<BufReader<UnixStream>, String> {
+    ///
+    /// # Errors
+    /// When the daemon cannot be reached or refuses.
+    pub fn hijack(&self, path: &str, body: &Value) -> Result<BufReader<UnixStream>, String> {
         let context = |e: io::Error| format!("POST {path}: {e}");
         let mut stream = connect(&self.socket).map_err(context)?;
         let body = body.to_string();
