@@ -4,7 +4,9 @@
 //! for very long is treated as gone.
 
 use gantry_base::Result;
-use gantry_shim_protocol::{Event, Failure, FailureKind, PACKET_MAX, Reply, RequestPacket, ShimPacket, VERSION};
+use gantry_shim_protocol::{
+    Event, Failure, FailureKind, PACKET_MAX, Reply, RequestPacket, ShimPacket, VERSION,
+};
 use gantry_sys::fdpass::{self, Packet};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -39,7 +41,11 @@ pub(crate) struct Control {
 impl Control {
     /// Lives on a connected socket; says hello.
     pub(crate) fn new(socket: OwnedFd) -> Result<Self> {
-        let mut control = Self { socket: None, listener: None, outbox: VecDeque::new() };
+        let mut control = Self {
+            socket: None,
+            listener: None,
+            outbox: VecDeque::new(),
+        };
         fdpass::set_nonblocking(&socket)?;
         control.adopt(socket);
         Ok(control)
@@ -76,7 +82,9 @@ impl Control {
 
     /// The connected socket, and whether to wait for room in it.
     pub(crate) fn waits_for(&self) -> Option<(BorrowedFd<'_>, bool)> {
-        self.socket.as_ref().map(|socket| (socket.as_fd(), !self.outbox.is_empty()))
+        self.socket
+            .as_ref()
+            .map(|socket| (socket.as_fd(), !self.outbox.is_empty()))
     }
 
     /// The listener.
@@ -86,8 +94,12 @@ impl Control {
 
     /// Somebody knocks. A daemon of our own user replaces the one before; true then.
     pub(crate) fn accept(&mut self) -> bool {
-        let Some(listener) = &self.listener else { return false };
-        let Ok(socket) = fdpass::accept(listener) else { return false };
+        let Some(listener) = &self.listener else {
+            return false;
+        };
+        let Ok(socket) = fdpass::accept(listener) else {
+            return false;
+        };
         // The socket's mode already keeps others out; this also covers a file whose mode was changed.
         let own = rustix::process::geteuid().as_raw();
         if !fdpass::peer(&socket).is_ok_and(|peer| peer.uid == own) {
@@ -99,7 +111,9 @@ impl Control {
 
     /// The socket is readable.
     pub(crate) fn receive(&mut self) -> Incoming {
-        let Some(socket) = &self.socket else { return Incoming::Nothing };
+        let Some(socket) = &self.socket else {
+            return Incoming::Nothing;
+        };
         match fdpass::receive(socket, PACKET_MAX) {
             Ok(Some(packet)) => self.parse(packet),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Incoming::Nothing,
@@ -132,7 +146,11 @@ impl Control {
                 Ok(()) => {
                     self.outbox.pop_front();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock && self.outbox.len() <= OUTBOX_MAX => return,
+                Err(error)
+                    if error.kind() == ErrorKind::WouldBlock && self.outbox.len() <= OUTBOX_MAX =>
+                {
+                    return;
+                }
                 Err(_) => self.disconnect(),
             }
         }
@@ -141,7 +159,10 @@ impl Control {
     fn adopt(&mut self, socket: OwnedFd) {
         self.disconnect();
         self.socket = Some(socket);
-        self.event(Event::Hello { version: VERSION, pid: rustix::process::getpid().as_raw_nonzero().get() });
+        self.event(Event::Hello {
+            version: VERSION,
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+        });
     }
 
     fn parse(&mut self, packet: Packet) -> Incoming {
@@ -152,9 +173,18 @@ impl Control {
         let failure = match serde_json::from_slice::<Numbered>(&packet.bytes) {
             Ok(Numbered { seq }) => {
                 let message = format!("the shim does not know this request: {error}");
-                (seq, Failure { kind: FailureKind::Unsupported, message })
+                (
+                    seq,
+                    Failure {
+                        kind: FailureKind::Unsupported,
+                        message,
+                    },
+                )
             }
-            Err(error) => (0, invalid(format!("the shim cannot read a request: {error}"))),
+            Err(error) => (
+                0,
+                invalid(format!("the shim cannot read a request: {error}")),
+            ),
         };
         self.reply(failure.0, Reply::Failed(failure.1));
         Incoming::Nothing
@@ -167,9 +197,19 @@ impl Control {
         let bytes = serde_json::to_vec(packet).unwrap_or_default();
         let bytes = match seq {
             Some(seq) if bytes.len() > PACKET_MAX || bytes.is_empty() => {
-                let message = format!("the answer has {} bytes, more than a packet holds", bytes.len());
-                let failure = Failure { kind: FailureKind::Internal, message };
-                serde_json::to_vec(&ShimPacket::Reply { seq, reply: Reply::Failed(failure) }).unwrap_or_default()
+                let message = format!(
+                    "the answer has {} bytes, more than a packet holds",
+                    bytes.len()
+                );
+                let failure = Failure {
+                    kind: FailureKind::Internal,
+                    message,
+                };
+                serde_json::to_vec(&ShimPacket::Reply {
+                    seq,
+                    reply: Reply::Failed(failure),
+                })
+                .unwrap_or_default()
             }
             _ => bytes,
         };
@@ -179,5 +219,8 @@ impl Control {
 }
 
 fn invalid(message: String) -> Failure {
-    Failure { kind: FailureKind::Invalid, message }
+    Failure {
+        kind: FailureKind::Invalid,
+        message,
+    }
 }

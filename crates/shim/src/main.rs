@@ -13,7 +13,10 @@ mod zygote;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|command| command == "zygote") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|command| command == "zygote")
+    {
         return zygote::main();
     }
     ExitCode::FAILURE

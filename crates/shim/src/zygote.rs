@@ -39,7 +39,9 @@ pub(crate) fn complain(message: &str) {
 fn prepare() -> Result<(OwnedFd, Inherited)> {
     let stdin = std::io::stdin();
     if rustix::net::sockopt::socket_type(&stdin) != Ok(SocketType::SEQPACKET) {
-        return Err(Error::invalid("standard input is not the daemon's socket; this command is not for users"));
+        return Err(Error::invalid(
+            "standard input is not the daemon's socket; this command is not for users",
+        ));
     }
     let control = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).map_err(std::io::Error::from)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -52,13 +54,21 @@ fn prepare() -> Result<(OwnedFd, Inherited)> {
     let roots = Roots::open().context("cannot open the cgroup hierarchies")?;
     let proc = mount::open_path(Path::new("/proc")).context("cannot open /proc")?;
     isolate().context("cannot make an empty mount namespace")?;
-    Ok((control, Inherited { null, proc, roots: Arc::new(roots) }))
+    Ok((
+        control,
+        Inherited {
+            null,
+            proc,
+            roots: Arc::new(roots),
+        },
+    ))
 }
 
 /// Settings that forks inherit.
 fn harden() -> Result<()> {
     // Nobody but root of the host may look into us or our forks (CVE-2016-9962); the kernel's own checks do the rest.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(std::io::Error::from)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(std::io::Error::from)?;
     // Not to be chosen when memory is short. A host that forbids this is no reason not to run.
     let _ = std::fs::write("/proc/self/oom_score_adj", "-999");
     // Away from the daemon's terminal: an interrupt typed there must not reach containers. It fails for a leader only.
@@ -80,9 +90,14 @@ fn harden() -> Result<()> {
 fn isolate() -> std::io::Result<()> {
     use rustix::mount::MountPropagationFlags;
     namespace::unshare(Kind::Mount.flag())?;
-    rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
-    let attributes =
-        Attributes::READ_ONLY.union(Attributes::NO_SUID).union(Attributes::NO_DEV).union(Attributes::NO_EXEC);
+    rustix::mount::mount_change(
+        "/",
+        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
+    )?;
+    let attributes = Attributes::READ_ONLY
+        .union(Attributes::NO_SUID)
+        .union(Attributes::NO_DEV)
+        .union(Attributes::NO_EXEC);
     let options = [("mode", Some("0555")), ("size", Some("4096"))];
     let root = mount::new_filesystem("tmpfs", Some("gantry-shim"), &options, attributes)?;
     mount::attach_at(&root, Path::new("/"))?;
@@ -99,7 +114,10 @@ fn serve(control: OwnedFd, inherited: Inherited) -> ExitCode {
                 match (request, fds.pop(), fds.is_empty()) {
                     (Ok(ZygoteRequest::Fork { id }), Some(socket), true) => {
                         // SAFETY: this process never starts a thread.
-                        #[expect(unsafe_code, reason = "fork has a condition, which holds here by design")]
+                        #[expect(
+                            unsafe_code,
+                            reason = "fork has a condition, which holds here by design"
+                        )]
                         match unsafe { supervise::fork() } {
                             Ok(Some(_)) => {}
                             Ok(None) => {
@@ -110,11 +128,15 @@ fn serve(control: OwnedFd, inherited: Inherited) -> ExitCode {
                             Err(error) => complain(&format!("zygote: cannot fork a shim: {error}")),
                         }
                     }
-                    (Err(error), _, _) => complain(&format!("zygote: cannot read a request: {error}")),
+                    (Err(error), _, _) => {
+                        complain(&format!("zygote: cannot read a request: {error}"))
+                    }
                     _ => complain("zygote: a fork request needs exactly one descriptor"),
                 }
             }
-            Err(error) if error.kind() == ErrorKind::InvalidData => complain(&format!("zygote: {error}")),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                complain(&format!("zygote: {error}"))
+            }
             Err(error) => {
                 complain(&format!("zygote: cannot read requests: {error}"));
                 return ExitCode::FAILURE;

@@ -4,8 +4,8 @@
 //! did not all arrive, is an error and never a shortened message. Blocking or not is a property of the socket.
 
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -37,7 +37,12 @@ pub struct Peer {
 
 /// A connected pair of blocking packet sockets.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 /// A packet socket that listens at `path`, which must not exist. The file has mode 0600.
@@ -59,13 +64,20 @@ pub fn connect(path: &Path) -> io::Result<OwnedFd> {
 
 /// The next connection of a listener; non-blocking itself, as the receiver is an event loop.
 pub fn accept(listener: impl AsFd) -> io::Result<OwnedFd> {
-    Ok(rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
+    Ok(rustix::net::accept_with(
+        listener,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+    )?)
 }
 
 /// Who is at the other end.
 pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     // Not rustix's call: its result cannot express pid 0, which is what a peer outside our pid namespace has.
-    let mut credentials = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
     let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).expect("12 bytes fit");
     // SAFETY: the pointers are to live values of the types that SO_PEERCRED fills, with their true length.
     let result = unsafe {
@@ -80,7 +92,11 @@ pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(Peer { pid: credentials.pid, uid: credentials.uid, gid: credentials.gid })
+    Ok(Peer {
+        pid: credentials.pid,
+        uid: credentials.uid,
+        gid: credentials.gid,
+    })
 }
 
 /// Makes reads and writes of a socket or pipe return at once with `WouldBlock`.
@@ -103,9 +119,18 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let sent = retry(|| {
-        rustix::net::sendmsg(socket.as_fd(), &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
+        rustix::net::sendmsg(
+            socket.as_fd(),
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
     })?;
-    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    if sent == bytes.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
 }
 
 /// Receives one packet of at most `bytes_max` bytes; none at the end of the connection.
@@ -116,7 +141,13 @@ pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
 pub fn receive(socket: impl AsFd, bytes_max: usize) -> io::Result<Option<Packet>> {
     // One look at the length first: the buffer is then as large as the message, and a long packet costs no memory.
     let mut probe = [0_u8; 1];
-    let (_, length) = retry(|| rustix::net::recv(socket.as_fd(), &mut probe[..], RecvFlags::PEEK | RecvFlags::TRUNC))?;
+    let (_, length) = retry(|| {
+        rustix::net::recv(
+            socket.as_fd(),
+            &mut probe[..],
+            RecvFlags::PEEK | RecvFlags::TRUNC,
+        )
+    })?;
     if length == 0 {
         return Ok(None);
     }
@@ -125,7 +156,12 @@ pub fn receive(socket: impl AsFd, bytes_max: usize) -> io::Result<Option<Packet>
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = retry(|| {
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        rustix::net::recvmsg(socket.as_fd(), &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+        rustix::net::recvmsg(
+            socket.as_fd(),
+            &mut parts,
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
     })?;
     let mut fds = Vec::new();
     for item in control.drain() {
@@ -133,15 +169,26 @@ pub fn receive(socket: impl AsFd, bytes_max: usize) -> io::Result<Option<Packet>
             fds.extend(received);
         }
     }
-    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet or its descriptors were truncated"));
+    if message
+        .flags
+        .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a packet or its descriptors were truncated",
+        ));
     }
     bytes.truncate(message.bytes);
     Ok(Some(Packet { bytes, fds }))
 }
 
 fn packet_socket() -> io::Result<OwnedFd> {
-    Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
 }
 
 fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
@@ -161,17 +208,29 @@ mod tests {
         send(&a, b"second", &[]).expect("is sent");
         drop(write);
         let first = receive(&b, 100).expect("is received").expect("is a packet");
-        assert_eq!((first.bytes.as_slice(), first.fds.len()), (&b"first"[..], 2));
+        assert_eq!(
+            (first.bytes.as_slice(), first.fds.len()),
+            (&b"first"[..], 2)
+        );
         for fd in &first.fds {
-            assert!(rustix::io::fcntl_getfd(fd).expect("is open").contains(rustix::io::FdFlags::CLOEXEC));
+            assert!(
+                rustix::io::fcntl_getfd(fd)
+                    .expect("is open")
+                    .contains(rustix::io::FdFlags::CLOEXEC)
+            );
         }
         let mut fds = first.fds.into_iter();
-        io::PipeWriter::from(fds.next().expect("was two")).write_all(b"x").expect("is written");
+        io::PipeWriter::from(fds.next().expect("was two"))
+            .write_all(b"x")
+            .expect("is written");
         let mut text = String::new();
         read.read_to_string(&mut text).expect("is read");
         assert_eq!(text, "x");
         let second = receive(&b, 100).expect("is received").expect("is a packet");
-        assert_eq!((second.bytes.as_slice(), second.fds.len()), (&b"second"[..], 0));
+        assert_eq!(
+            (second.bytes.as_slice(), second.fds.len()),
+            (&b"second"[..], 0)
+        );
         drop(a);
         assert!(receive(&b, 100).expect("is the end").is_none());
     }
@@ -182,11 +241,26 @@ mod tests {
         let (read, _write) = io::pipe().expect("a pipe is made");
         send(&a, &vec![7; 64 * 1024], &[read.as_fd()]).expect("is sent");
         send(&a, b"next", &[]).expect("is sent");
-        assert_eq!(receive(&b, 1000).expect_err("is too long").kind(), io::ErrorKind::InvalidData);
-        assert_eq!(receive(&b, 1000).expect("is received").expect("is a packet").bytes, b"next");
+        assert_eq!(
+            receive(&b, 1000).expect_err("is too long").kind(),
+            io::ErrorKind::InvalidData
+        );
+        assert_eq!(
+            receive(&b, 1000)
+                .expect("is received")
+                .expect("is a packet")
+                .bytes,
+            b"next"
+        );
         set_nonblocking(&b).expect("is set");
-        assert_eq!(receive(&b, 1000).expect_err("has nothing").kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(send(&a, b"", &[]).expect_err("is empty").kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(
+            receive(&b, 1000).expect_err("has nothing").kind(),
+            io::ErrorKind::WouldBlock
+        );
+        assert_eq!(
+            send(&a, b"", &[]).expect_err("is empty").kind(),
+            io::ErrorKind::InvalidInput
+        );
     }
 
     #[test]
@@ -194,7 +268,14 @@ mod tests {
         let (a, b) = pair().expect("a pair is made");
         let (read, _write) = io::pipe().expect("a pipe is made");
         send(&a, b"x", &vec![read.as_fd(); FDS_MAX]).expect("is sent");
-        assert_eq!(receive(&b, 10).expect("is received").expect("is a packet").fds.len(), FDS_MAX);
+        assert_eq!(
+            receive(&b, 10)
+                .expect("is received")
+                .expect("is a packet")
+                .fds
+                .len(),
+            FDS_MAX
+        );
         assert!(send(&a, b"x", &vec![read.as_fd(); FDS_MAX + 1]).is_err());
     }
 
@@ -209,9 +290,21 @@ mod tests {
         let client = connect(&path).expect("connects");
         let server = accept(&listener).expect("accepts");
         send(&client, b"hello", &[]).expect("is sent");
-        assert_eq!(receive(&server, 10).expect("is received").expect("is a packet").bytes, b"hello");
-        assert_eq!(peer(&server).expect("is connected").pid, i32::try_from(std::process::id()).expect("fits"));
-        assert_eq!(peer(&server).expect("is connected").uid, rustix::process::geteuid().as_raw());
+        assert_eq!(
+            receive(&server, 10)
+                .expect("is received")
+                .expect("is a packet")
+                .bytes,
+            b"hello"
+        );
+        assert_eq!(
+            peer(&server).expect("is connected").pid,
+            i32::try_from(std::process::id()).expect("fits")
+        );
+        assert_eq!(
+            peer(&server).expect("is connected").uid,
+            rustix::process::geteuid().as_raw()
+        );
         std::fs::remove_dir_all(&folder).expect("is removed");
     }
 }

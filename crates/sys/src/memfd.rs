@@ -52,8 +52,10 @@ pub fn path(fd: impl AsFd) -> String {
     format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
 }
 
-const SEALS: SealFlags =
-    SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+const SEALS: SealFlags = SealFlags::SEAL
+    .union(SealFlags::SHRINK)
+    .union(SealFlags::GROW)
+    .union(SealFlags::WRITE);
 
 fn seal(file: &OwnedFd) -> io::Result<()> {
     Ok(rustix::fs::fcntl_add_seals(file, SEALS)?)
@@ -70,10 +72,15 @@ mod tests {
         let original = File::open("/bin/true").expect("exists");
         let copy = sealed_executable("truth", &original).expect("is copied");
         assert!(is_sealed(&copy) && !is_sealed(&original));
-        let status = std::process::Command::new(path(&copy)).status().expect("is executed");
+        let status = std::process::Command::new(path(&copy))
+            .status()
+            .expect("is executed");
         assert!(status.success());
         let mut file = File::from(copy);
-        assert_eq!(file.metadata().expect("has").len(), original.metadata().expect("has").len());
+        assert_eq!(
+            file.metadata().expect("has").len(),
+            original.metadata().expect("has").len()
+        );
         assert!(file.write_all(b"x").is_err() && file.set_len(1).is_err());
         assert!(rustix::fs::fcntl_add_seals(&file, SealFlags::FUTURE_WRITE).is_err());
         // Also not through a fresh descriptor, which is what an attacker in the container would use.

@@ -84,7 +84,10 @@ pub fn set_command_line(text: &str) -> io::Result<()> {
     let start = bytes.as_ptr() as libc::c_ulong;
     let end = start + bytes.len() as libc::c_ulong;
     // The heap lies below the stack, where the old text is; the start goes first so that start < end at each step.
-    for (field, value) in [(libc::PR_SET_MM_ARG_START, start), (libc::PR_SET_MM_ARG_END, end)] {
+    for (field, value) in [
+        (libc::PR_SET_MM_ARG_START, start),
+        (libc::PR_SET_MM_ARG_END, end),
+    ] {
         // SAFETY: the kernel checks the address, which is that of leaked memory and stays readable.
         if unsafe { libc::prctl(libc::PR_SET_MM, field, value, 0, 0) } != 0 {
             return Err(io::Error::last_os_error());
@@ -120,7 +123,8 @@ mod tests {
 
     /// In a program of its own making, as the tests have several threads: a forked child that only makes system calls.
     fn in_child(child: impl FnOnce(&OwnedFd)) -> Vec<u8> {
-        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("is made");
+        let (read, write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("is made");
         // SAFETY: the child below allocates little and exits; no other thread of this test holds the allocator's lock
         // for long, and glibc's fork leaves the allocator usable in the child.
         match unsafe { fork() }.expect("forks") {
@@ -132,9 +136,11 @@ mod tests {
             Some(pid) => {
                 drop(write);
                 let mut bytes = Vec::new();
-                std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut bytes).expect("is read");
+                std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut bytes)
+                    .expect("is read");
                 let pid = rustix::process::Pid::from_raw(pid).expect("is a pid");
-                rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).expect("is reaped");
+                rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
+                    .expect("is reaped");
                 bytes
             }
         }
@@ -147,8 +153,14 @@ mod tests {
             let signals = SignalFd::new(&[libc::SIGUSR1]).expect("is made");
             let own = rustix::process::getpid();
             let readable = |expected| {
-                let mut polled = [rustix::event::PollFd::new(&signals, rustix::event::PollFlags::IN)];
-                let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+                let mut polled = [rustix::event::PollFd::new(
+                    &signals,
+                    rustix::event::PollFlags::IN,
+                )];
+                let zero = rustix::event::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
                 let ready = rustix::event::poll(&mut polled, Some(&zero)).expect("polls") == 1;
                 let _ = rustix::io::write(out, if ready == expected { b"y" } else { b"n" });
             };

@@ -26,7 +26,8 @@ pub(crate) fn escape(out: &mut Vec<u8>, mut bytes: &[u8]) {
 
 /// The members of `attrs` as dockerd writes them: sorted by key, of equal keys the last; empty for none.
 pub(crate) fn attributes(attributes: &[(String, String)]) -> Vec<u8> {
-    let sorted: std::collections::BTreeMap<_, _> = attributes.iter().map(|(key, value)| (key, value)).collect();
+    let sorted: std::collections::BTreeMap<_, _> =
+        attributes.iter().map(|(key, value)| (key, value)).collect();
     let mut out = Vec::new();
     for (key, value) in sorted {
         out.extend_from_slice(if out.is_empty() { b"{" } else { b"," });
@@ -46,7 +47,9 @@ fn clean_prefix(bytes: &[u8]) -> usize {
     let (blocks, _) = bytes.as_chunks::<32>();
     for block in blocks {
         let (words, _) = block.as_chunks::<8>();
-        let found = words.iter().fold(0, |found, word| found | special(u64::from_le_bytes(*word)));
+        let found = words
+            .iter()
+            .fold(0, |found, word| found | special(u64::from_le_bytes(*word)));
         if found != 0 {
             break;
         }
@@ -60,7 +63,11 @@ fn clean_prefix(bytes: &[u8]) -> usize {
         }
         position += 8;
     }
-    position + rest.iter().position(|&byte| is_special(byte)).unwrap_or(rest.len())
+    position
+        + rest
+            .iter()
+            .position(|&byte| is_special(byte))
+            .unwrap_or(rest.len())
 }
 
 /// Bit 7 of each byte of `word` that needs a closer look. Bytes above the lowest such byte may be marked wrongly, as the
@@ -94,7 +101,14 @@ fn escape_ascii(out: &mut Vec<u8>, byte: u8) {
 
 fn unicode(out: &mut Vec<u8>, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend_from_slice(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    out.extend_from_slice(&[
+        b'\\',
+        b'u',
+        b'0',
+        b'0',
+        HEX[usize::from(byte >> 4)],
+        HEX[usize::from(byte & 15)],
+    ]);
 }
 
 /// `bytes` has no ASCII in it.
@@ -148,12 +162,13 @@ mod tests {
     fn reference(mut bytes: &[u8]) -> String {
         let mut out = String::new();
         while let Some(&first) = bytes.first() {
-            let length = (1..=bytes.len().min(4)).find(|&n| std::str::from_utf8(&bytes[..n]).is_ok());
+            let length =
+                (1..=bytes.len().min(4)).find(|&n| std::str::from_utf8(&bytes[..n]).is_ok());
             match (first, length) {
                 (b'"' | b'\\', _) => out.extend(['\\', char::from(first)]),
                 (b'\n', _) => out.push_str("\\n"),
                 (b'\r', _) => out.push_str("\\r"),
-                (0..0x20 | b'<' | b'>' | b'&', _) => out.push_str(&format!("\\u{first:04x}")),
+                (0..0x20 | b'<' | b'>' | b'&', _) => out.extend(format!("\\u{first:04x}").chars()),
                 (_, None) => out.push_str("\\ufffd"),
                 (_, Some(n)) => match std::str::from_utf8(&bytes[..n]).expect("was checked") {
                     "\u{2028}" => out.push_str("\\u2028"),
@@ -180,7 +195,10 @@ mod tests {
             escaped(b"bad \xff \xc3( \xe2\x82 \xf0\x9f\x98 \xed\xa0\x80 \xc0\xaf \xf4\x90\x80\x80 end \xe2"),
             r"bad \ufffd \ufffd( \ufffd\ufffd \ufffd\ufffd\ufffd \ufffd\ufffd\ufffd \ufffd\ufffd \ufffd\ufffd\ufffd\ufffd end \ufffd"
         );
-        assert_eq!(escaped("\u{2028} \u{2029} é 😀 \u{fffd} “x”".as_bytes()), "\\u2028 \\u2029 é 😀 \u{fffd} “x”");
+        assert_eq!(
+            escaped("\u{2028} \u{2029} é 😀 \u{fffd} “x”".as_bytes()),
+            "\\u2028 \\u2029 é 😀 \u{fffd} “x”"
+        );
     }
 
     #[test]
@@ -204,7 +222,19 @@ mod tests {
                     state ^= state << 13;
                     state ^= state >> 7;
                     state ^= state << 17;
-                    let choices = [0xe2, 0x80, 0xa8, 0xa9, b'a', b'"', 0xf0, 0x9f, 0x98, 0x80, (state >> 8) as u8];
+                    let choices = [
+                        0xe2,
+                        0x80,
+                        0xa8,
+                        0xa9,
+                        b'a',
+                        b'"',
+                        0xf0,
+                        0x9f,
+                        0x98,
+                        0x80,
+                        state.to_le_bytes()[1],
+                    ];
                     choices[(state % 11) as usize]
                 })
                 .collect();
@@ -215,10 +245,19 @@ mod tests {
     /// Logged by dockerd 28.5 for `--log-opt labels=a,b --log-opt env=E1`.
     #[test]
     fn attributes_are_sorted_and_follow_go() {
-        let given = [("b", "x<y>&\"z"), ("a", "old"), ("E1", "v\u{8}\u{c}\u{1}"), ("a", "t\ttab é \u{2028}")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let expected = r#"{"E1":"v\b\f\u0001","a":"t\ttab é \u2028","b":"x\u003cy\u003e\u0026\"z"}"#;
-        assert_eq!(String::from_utf8(attributes(&given)).expect("is UTF-8"), expected);
+        let given = [
+            ("b", "x<y>&\"z"),
+            ("a", "old"),
+            ("E1", "v\u{8}\u{c}\u{1}"),
+            ("a", "t\ttab é \u{2028}"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let expected =
+            r#"{"E1":"v\b\f\u0001","a":"t\ttab é \u2028","b":"x\u003cy\u003e\u0026\"z"}"#;
+        assert_eq!(
+            String::from_utf8(attributes(&given)).expect("is UTF-8"),
+            expected
+        );
         assert!(attributes(&[]).is_empty());
     }
 }

@@ -25,9 +25,16 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     /// Opens `name` in `directory` for appending, and makes it if need be.
-    pub(crate) fn open(directory: OwnedFd, name: &str, max_size: Option<u64>, max_files: u32) -> Result<Self> {
+    pub(crate) fn open(
+        directory: OwnedFd,
+        name: &str,
+        max_size: Option<u64>,
+        max_files: u32,
+    ) -> Result<Self> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(gantry_base::Error::invalid(format!("invalid name of a log file: {name:?}")));
+            return Err(gantry_base::Error::invalid(format!(
+                "invalid name of a log file: {name:?}"
+            )));
         }
         let mut log = Self {
             directory,
@@ -45,7 +52,9 @@ impl LogFile {
 
     /// Where to append the next record; rotates before it if the file is full.
     pub(crate) fn next_record(&mut self) -> &mut Vec<u8> {
-        let full = self.max_size.is_some_and(|max| self.size + self.batch.len() as u64 >= max);
+        let full = self
+            .max_size
+            .is_some_and(|max| self.size + self.batch.len() as u64 >= max);
         if full || self.batch.len() >= BATCH_BYTES {
             self.flush();
         }
@@ -85,12 +94,19 @@ impl LogFile {
     /// Opens the file again by its name.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         // Append mode: after a truncation from outside the next record goes to the new end, not behind a hole.
-        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         self.file = None;
-        let file = rustix::fs::openat(&self.directory, self.name.as_str(), flags, Mode::from_raw_mode(0o640))
-            .map_err(std::io::Error::from)
-            .with_context(|| format!("cannot open log file {}", self.name))?;
-        self.size = rustix::fs::fstat(&file).map_or(0, |status| u64::try_from(status.st_size).unwrap_or(0));
+        let file = rustix::fs::openat(
+            &self.directory,
+            self.name.as_str(),
+            flags,
+            Mode::from_raw_mode(0o640),
+        )
+        .map_err(std::io::Error::from)
+        .with_context(|| format!("cannot open log file {}", self.name))?;
+        self.size =
+            rustix::fs::fstat(&file).map_or(0, |status| u64::try_from(status.st_size).unwrap_or(0));
         self.file = Some(file);
         Ok(())
     }
@@ -114,7 +130,9 @@ impl LogFile {
             && let Ok(status) = rustix::fs::fstat(file)
         {
             // From the file's real end, which is not `size` if someone else truncated it.
-            let end = u64::try_from(status.st_size).unwrap_or(0).saturating_sub(torn);
+            let end = u64::try_from(status.st_size)
+                .unwrap_or(0)
+                .saturating_sub(torn);
             if rustix::fs::ftruncate(file, end).is_ok() {
                 self.size = end;
             }
@@ -163,7 +181,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     fn folder(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("gantry-shim-log-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("gantry-shim-log-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).expect("is made");
         path
@@ -171,18 +190,33 @@ mod tests {
 
     fn open(folder: &Path, max_size: Option<u64>, max_files: u32) -> JsonLog {
         let directory = std::fs::File::open(folder).expect("opens").into();
-        let log = Log::JsonFile { file: "log".into(), max_size, max_files, attributes: Vec::new() };
-        JsonLog::open(&log, Some(directory)).expect("opens").expect("is a log")
+        let log = Log::JsonFile {
+            file: "log".into(),
+            max_size,
+            max_files,
+            attributes: Vec::new(),
+        };
+        JsonLog::open(&log, Some(directory))
+            .expect("opens")
+            .expect("is a log")
     }
 
     fn texts(path: &Path) -> Vec<(String, String, String)> {
         let content = std::fs::read_to_string(path).expect("is read");
         assert!(content.is_empty() || content.ends_with('\n'));
-        let text = |value: &serde_json::Value, key: &str| value[key].as_str().expect("is a string").to_owned();
+        let text = |value: &serde_json::Value, key: &str| {
+            value[key].as_str().expect("is a string").to_owned()
+        };
         content
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("is JSON"))
-            .map(|value| (text(&value, "log"), text(&value, "stream"), text(&value, "time")))
+            .map(|value| {
+                (
+                    text(&value, "log"),
+                    text(&value, "stream"),
+                    text(&value, "time"),
+                )
+            })
             .collect()
     }
 
@@ -199,15 +233,29 @@ mod tests {
             let folder = folder(&format!("long{step}"));
             let mut log = open(&folder, None, 1);
             for (index, piece) in output.chunks(step).enumerate() {
-                log.write(Stream::Stdout, piece, Timestamp(i64::try_from(index).expect("fits")));
+                log.write(
+                    Stream::Stdout,
+                    piece,
+                    Timestamp(i64::try_from(index).expect("fits")),
+                );
             }
             log.finish(Timestamp(1_000_000_000));
             let texts = texts(&folder.join("log"));
-            let lengths: Vec<usize> = texts.iter().map(|(text, _, _)| text.chars().count()).collect();
-            assert_eq!(lengths, [16384, 1, 16384, 16384, 2, 16384, 16384, 7233, 8193, 5, 3], "step {step}");
+            let lengths: Vec<usize> = texts
+                .iter()
+                .map(|(text, _, _)| text.chars().count())
+                .collect();
+            assert_eq!(
+                lengths,
+                [16384, 1, 16384, 16384, 2, 16384, 16384, 7233, 8193, 5, 3],
+                "step {step}"
+            );
             assert!(texts[8].0.ends_with("é\u{fffd}") && texts[9].0 == "\u{fffd}ééé\n");
             assert_eq!(texts[5].2, texts[7].2, "pieces bear the time of the first");
-            assert_eq!((texts[10].0.as_str(), texts[10].2.as_str()), ("end", "1970-01-01T00:00:01Z"));
+            assert_eq!(
+                (texts[10].0.as_str(), texts[10].2.as_str()),
+                ("end", "1970-01-01T00:00:01Z")
+            );
             std::fs::remove_dir_all(folder).expect("is removed");
         }
     }
@@ -222,11 +270,16 @@ mod tests {
             attributes: vec![("k".into(), "v".into())],
         };
         let directory = std::fs::File::open(&folder).expect("opens").into();
-        let mut log = JsonLog::open(&log, Some(directory)).expect("opens").expect("is a log");
+        let mut log = JsonLog::open(&log, Some(directory))
+            .expect("opens")
+            .expect("is a log");
         log.write(Stream::Stderr, b"tab\tcr\r\n\n", Timestamp(1_500_000_000));
         let content = std::fs::read_to_string(folder.join("log")).expect("is read");
         let rest = r#","stream":"stderr","attrs":{"k":"v"},"time":"1970-01-01T00:00:01.5Z"}"#;
-        assert_eq!(content, format!("{{\"log\":\"tab\\u0009cr\\r\\n\"{rest}\n{{\"log\":\"\\n\"{rest}\n"));
+        assert_eq!(
+            content,
+            format!("{{\"log\":\"tab\\u0009cr\\r\\n\"{rest}\n{{\"log\":\"\\n\"{rest}\n")
+        );
         std::fs::remove_dir_all(folder).expect("is removed");
     }
 
@@ -235,27 +288,60 @@ mod tests {
         let folder = folder("rotate");
         let mut log = open(&folder, Some(1000), 3);
         for number in 0..100 {
-            log.write(Stream::Stdout, format!("out {number} ").as_bytes(), Timestamp(0));
-            log.write(Stream::Stderr, format!("err {number}\n").as_bytes(), Timestamp(0));
+            log.write(
+                Stream::Stdout,
+                format!("out {number} ").as_bytes(),
+                Timestamp(0),
+            );
+            log.write(
+                Stream::Stderr,
+                format!("err {number}\n").as_bytes(),
+                Timestamp(0),
+            );
             log.write(Stream::Stdout, b"end\n", Timestamp(0));
         }
         let mut all = Vec::new();
         for name in ["log.2", "log.1", "log"] {
             let size = std::fs::metadata(folder.join(name)).expect("exists").len();
-            assert!(size < 1100 && (name == "log" || size >= 1000), "{name} has {size}");
+            assert!(
+                size < 1100 && (name == "log" || size >= 1000),
+                "{name} has {size}"
+            );
             all.extend(texts(&folder.join(name)));
         }
         assert!(!folder.join("log.3").exists());
         let (last, before) = (&all[all.len() - 1], &all[all.len() - 2]);
-        assert_eq!((last.0.as_str(), last.1.as_str()), ("out 99 end\n", "stdout"));
-        assert_eq!((before.0.as_str(), before.1.as_str()), ("err 99\n", "stderr"));
+        assert_eq!(
+            (last.0.as_str(), last.1.as_str()),
+            ("out 99 end\n", "stdout")
+        );
+        assert_eq!(
+            (before.0.as_str(), before.1.as_str()),
+            ("err 99\n", "stderr")
+        );
         // One large write rotates in its middle as well.
-        let many: String = (0..1000).map(|number| format!("{number}\n")).collect();
+        let many = (0..1000)
+            .map(|number| number.to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+            + "\n";
         log.write(Stream::Stdout, many.as_bytes(), Timestamp(0));
         assert!(std::fs::metadata(folder.join("log")).expect("exists").len() < 1100);
-        assert_eq!(texts(&folder.join("log")).last().expect("has records").0, "999\n");
-        let first = texts(&folder.join("log"))[0].0.trim().parse::<u32>().expect("is a number");
-        let previous = texts(&folder.join("log.1")).last().expect("has records").0.trim().parse::<u32>();
+        assert_eq!(
+            texts(&folder.join("log")).last().expect("has records").0,
+            "999\n"
+        );
+        let first = texts(&folder.join("log"))[0]
+            .0
+            .trim()
+            .parse::<u32>()
+            .expect("is a number");
+        let previous = texts(&folder.join("log.1"))
+            .last()
+            .expect("has records")
+            .0
+            .trim()
+            .parse::<u32>();
         assert_eq!(previous.expect("is a number") + 1, first);
         std::fs::remove_dir_all(folder).expect("is removed");
     }
@@ -265,7 +351,11 @@ mod tests {
         let folder = folder("one");
         let mut log = open(&folder, Some(200), 1);
         for number in 0..10 {
-            log.write(Stream::Stdout, format!("{number}\n").as_bytes(), Timestamp(0));
+            log.write(
+                Stream::Stdout,
+                format!("{number}\n").as_bytes(),
+                Timestamp(0),
+            );
         }
         let before = texts(&folder.join("log")).len();
         assert!((1..5).contains(&before) && !folder.join("log.1").exists());
@@ -286,7 +376,12 @@ mod tests {
     #[test]
     fn names_that_leave_the_directory_are_refused() {
         for name in ["", ".", "..", "a/b", "/x"] {
-            let log = Log::JsonFile { file: name.into(), max_size: None, max_files: 1, attributes: Vec::new() };
+            let log = Log::JsonFile {
+                file: name.into(),
+                max_size: None,
+                max_files: 1,
+                attributes: Vec::new(),
+            };
             let directory = std::fs::File::open("/tmp").expect("opens").into();
             assert!(JsonLog::open(&log, Some(directory)).is_err(), "{name:?}");
         }

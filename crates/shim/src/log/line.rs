@@ -28,7 +28,11 @@ impl Splitter {
             middle.extend_from_slice(attributes);
         }
         middle.extend_from_slice(b",\"time\":\"");
-        Self { middle, unfinished: Vec::new(), first_piece: None }
+        Self {
+            middle,
+            unfinished: Vec::new(),
+            first_piece: None,
+        }
     }
 
     /// Takes bytes read at `time`, and writes the records that they complete.
@@ -47,9 +51,19 @@ impl Splitter {
             };
             bytes = &bytes[used..];
             let tail = self.first_piece.map(|first| self.tail(first));
-            record(file, &self.unfinished, text, ends, tail.as_ref().unwrap_or(&now));
+            record(
+                file,
+                &self.unfinished,
+                text,
+                ends,
+                tail.as_ref().unwrap_or(&now),
+            );
             self.unfinished.clear();
-            self.first_piece = if ends { None } else { self.first_piece.or(Some(time)) };
+            self.first_piece = if ends {
+                None
+            } else {
+                self.first_piece.or(Some(time))
+            };
         }
     }
 

@@ -33,9 +33,17 @@ pub(crate) struct JsonLog {
 impl JsonLog {
     /// Opens the log described by `log` in `directory`; none if nothing is to be logged.
     pub(crate) fn open(log: &Log, directory: Option<OwnedFd>) -> gantry_base::Result<Option<Self>> {
-        let Log::JsonFile { file, max_size, max_files, attributes } = log else { return Ok(None) };
-        let directory =
-            directory.ok_or_else(|| gantry_base::Error::invalid("a json-file log needs a log directory"))?;
+        let Log::JsonFile {
+            file,
+            max_size,
+            max_files,
+            attributes,
+        } = log
+        else {
+            return Ok(None);
+        };
+        let directory = directory
+            .ok_or_else(|| gantry_base::Error::invalid("a json-file log needs a log directory"))?;
         let file = LogFile::open(directory, file, *max_size, *max_files)?;
         let attributes = escape::attributes(attributes);
         Ok(Some(Self {

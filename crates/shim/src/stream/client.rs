@@ -55,7 +55,13 @@ pub(crate) struct Client {
 
 impl Client {
     /// Takes over a connected stream socket.
-    pub(crate) fn new(key: u32, socket: OwnedFd, attach: &Attach, terminal: bool, foreground: bool) -> Option<Self> {
+    pub(crate) fn new(
+        key: u32,
+        socket: OwnedFd,
+        attach: &Attach,
+        terminal: bool,
+        foreground: bool,
+    ) -> Option<Self> {
         if rustix::net::sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
             return None;
         }
@@ -67,8 +73,16 @@ impl Client {
             stdout: attach.stdout,
             stderr: attach.stderr,
             framed: attach.framed,
-            stall_limit: if foreground { STALL_FOREGROUND } else { STALL_OBSERVER },
-            keys: if terminal { DetachKeys::new(attach.detach_keys.clone()) } else { None },
+            stall_limit: if foreground {
+                STALL_FOREGROUND
+            } else {
+                STALL_OBSERVER
+            },
+            keys: if terminal {
+                DetachKeys::new(attach.detach_keys.clone())
+            } else {
+                None
+            },
             queue: ByteQueue::default(),
             progress: Instant::now(),
             leaves: false,
@@ -122,12 +136,19 @@ impl Client {
         if !wanted || !self.writes || self.leaves || bytes.is_empty() {
             return;
         }
-        let header = if self.framed { header(stream, bytes.len()) } else { [0; 8] };
+        let header = if self.framed {
+            header(stream, bytes.len())
+        } else {
+            [0; 8]
+        };
         let header = if self.framed { &header[..] } else { &[] };
         let mut sent = 0;
         if self.queue.is_empty() {
             self.progress = now;
-            sent = self.transmitted(transmit(&self.socket, &[IoSlice::new(header), IoSlice::new(bytes)]));
+            sent = self.transmitted(transmit(
+                &self.socket,
+                &[IoSlice::new(header), IoSlice::new(bytes)],
+            ));
         }
         if self.writes {
             self.queue.push(header.get(sent..).unwrap_or_default());
@@ -138,7 +159,8 @@ impl Client {
     /// Sends what waits, as far as the client takes it.
     pub(crate) fn write(&mut self, now: Instant) {
         if self.writes && !self.queue.is_empty() {
-            let sent = self.transmitted(transmit(&self.socket, &[IoSlice::new(self.queue.front())]));
+            let sent =
+                self.transmitted(transmit(&self.socket, &[IoSlice::new(self.queue.front())]));
             self.queue.consume(sent);
             if sent > 0 {
                 self.progress = now;
@@ -176,7 +198,8 @@ impl Client {
 
     /// When this client will have stalled, if it holds the process back or is to leave.
     pub(crate) fn stalls_at(&self) -> Option<Instant> {
-        (self.holds_back() || self.leaves && self.is_behind()).then(|| self.progress + self.stall_limit)
+        (self.holds_back() || self.leaves && self.is_behind())
+            .then(|| self.progress + self.stall_limit)
     }
 
     /// The client has stalled: the process no longer waits for it. A second time: it goes, with what waits.

@@ -48,12 +48,24 @@ mod tests {
     #[test]
     fn sequences_are_found_across_reads_and_given_on_when_broken() {
         assert_eq!(run(&[16, 17], &[b"ab\x10\x11cd"]), (b"ab".to_vec(), true));
-        assert_eq!(run(&[16, 17], &[b"ab\x10", b"\x11cd"]), (b"ab".to_vec(), true));
-        assert_eq!(run(&[16, 17], &[b"ab\x10", b"cd"]), (b"ab\x10cd".to_vec(), false));
+        assert_eq!(
+            run(&[16, 17], &[b"ab\x10", b"\x11cd"]),
+            (b"ab".to_vec(), true)
+        );
+        assert_eq!(
+            run(&[16, 17], &[b"ab\x10", b"cd"]),
+            (b"ab\x10cd".to_vec(), false)
+        );
         assert_eq!(run(&[16, 17], &[b"a\x10"]), (b"a".to_vec(), false));
         // Docker's own peculiarity: the second ctrl-p breaks the sequence and does not start another.
-        assert_eq!(run(&[16, 17], &[b"\x10\x10\x11"]), (b"\x10\x10\x11".to_vec(), false));
-        assert_eq!(run(&[16, 17], &[b"\x10\x10\x10\x11"]), (b"\x10\x10".to_vec(), true));
+        assert_eq!(
+            run(&[16, 17], &[b"\x10\x10\x11"]),
+            (b"\x10\x10\x11".to_vec(), false)
+        );
+        assert_eq!(
+            run(&[16, 17], &[b"\x10\x10\x10\x11"]),
+            (b"\x10\x10".to_vec(), true)
+        );
         assert_eq!(run(b"abc", &[b"ababc"]), (b"ababc".to_vec(), false));
         assert_eq!(run(&[1], &[b"x\x01y"]), (b"x".to_vec(), true));
         assert!(DetachKeys::new(Vec::new()).is_none());

@@ -88,9 +88,17 @@ impl Streams {
     }
 
     /// Connects a client. False: the descriptor is no stream socket. `detached` is set if its first input leaves at once.
-    pub(crate) fn attach(&mut self, socket: OwnedFd, attach: &Attach, foreground: bool, detached: &mut bool) -> bool {
+    pub(crate) fn attach(
+        &mut self,
+        socket: OwnedFd,
+        attach: &Attach,
+        foreground: bool,
+        detached: &mut bool,
+    ) -> bool {
         self.next_client += 1;
-        let Some(mut client) = Client::new(self.next_client, socket, attach, self.terminal, foreground) else {
+        let Some(mut client) =
+            Client::new(self.next_client, socket, attach, self.terminal, foreground)
+        else {
             return false;
         };
         if attach.stdin && !attach.input.is_empty() {
@@ -106,13 +114,22 @@ impl Streams {
 
     /// The terminal's master, for its size.
     pub(crate) fn terminal(&self) -> Option<BorrowedFd<'_>> {
-        self.stdout.as_ref().filter(|_| self.terminal).map(AsFd::as_fd)
+        self.stdout
+            .as_ref()
+            .filter(|_| self.terminal)
+            .map(AsFd::as_fd)
     }
 
     /// Calls `wait` with everything to wait for: descriptor, for reading, for writing.
-    pub(crate) fn interests<'a>(&'a self, mut wait: impl FnMut(Interest, BorrowedFd<'a>, bool, bool)) {
+    pub(crate) fn interests<'a>(
+        &'a self,
+        mut wait: impl FnMut(Interest, BorrowedFd<'a>, bool, bool),
+    ) {
         if self.terminal_retry.is_none() && !self.is_held_back() {
-            for (stream, fd) in [(Stream::Stdout, &self.stdout), (Stream::Stderr, &self.stderr)] {
+            for (stream, fd) in [
+                (Stream::Stdout, &self.stdout),
+                (Stream::Stderr, &self.stderr),
+            ] {
                 if let Some(fd) = fd {
                     wait(Interest::Output(stream), fd.as_fd(), true, false);
                 }
@@ -134,7 +151,12 @@ impl Streams {
     }
 
     /// The process has written. True: there may be more at once.
-    pub(crate) fn output_ready(&mut self, stream: Stream, buffer: &mut [u8], log: Option<&mut JsonLog>) -> bool {
+    pub(crate) fn output_ready(
+        &mut self,
+        stream: Stream,
+        buffer: &mut [u8],
+        log: Option<&mut JsonLog>,
+    ) -> bool {
         let source = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -173,8 +195,16 @@ impl Streams {
     }
 
     /// A client is ready. True: it left by the detach keys.
-    pub(crate) fn client_ready(&mut self, key: u32, readable: bool, hung_up: bool, buffer: &mut [u8]) -> bool {
-        let Some(client) = self.clients.iter_mut().find(|client| client.key == key) else { return false };
+    pub(crate) fn client_ready(
+        &mut self,
+        key: u32,
+        readable: bool,
+        hung_up: bool,
+        buffer: &mut [u8],
+    ) -> bool {
+        let Some(client) = self.clients.iter_mut().find(|client| client.key == key) else {
+            return false;
+        };
         client.write(Instant::now());
         let mut detached = false;
         if (readable || hung_up) && self.stdin.has_room() {
@@ -197,12 +227,23 @@ impl Streams {
 
     /// The process has ended: reads what it left. With `waits`, other processes may still have its pipes open, and their
     /// output is awaited for a moment.
-    pub(crate) fn process_ended(&mut self, waits: bool, buffer: &mut [u8], mut log: Option<&mut JsonLog>) {
+    pub(crate) fn process_ended(
+        &mut self,
+        waits: bool,
+        buffer: &mut [u8],
+        mut log: Option<&mut JsonLog>,
+    ) {
         self.stdin.close();
         self.terminal_retry = None;
-        self.drain = Some(Drain { bytes_left: DRAIN_BYTES, deadline: Instant::now() + DRAIN_WAIT });
+        self.drain = Some(Drain {
+            bytes_left: DRAIN_BYTES,
+            deadline: Instant::now() + DRAIN_WAIT,
+        });
         for stream in [Stream::Stdout, Stream::Stderr] {
-            while self.drain.as_ref().is_some_and(|drain| drain.bytes_left > 0)
+            while self
+                .drain
+                .as_ref()
+                .is_some_and(|drain| drain.bytes_left > 0)
                 && self.output_ready(stream, buffer, log.as_deref_mut())
             {}
         }
@@ -227,7 +268,9 @@ impl Streams {
 
     /// After [`Streams::finish`]: whether every client has everything or has taken nothing for a while.
     pub(crate) fn is_flushed(&self, now: Instant) -> bool {
-        self.clients.iter().all(|client| !client.is_behind() || now >= client.last_progress() + FLUSH_WAIT)
+        self.clients
+            .iter()
+            .all(|client| !client.is_behind() || now >= client.last_progress() + FLUSH_WAIT)
     }
 
     /// Whether no client is left.
@@ -238,14 +281,20 @@ impl Streams {
     /// The next moment at which [`Streams::tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let stalls = self.clients.iter().filter_map(Client::stalls_at);
-        let drain = self.drain.as_ref().filter(|_| !self.is_drained()).map(|drain| drain.deadline);
+        let drain = self
+            .drain
+            .as_ref()
+            .filter(|_| !self.is_drained())
+            .map(|drain| drain.deadline);
         stalls.chain(drain).chain(self.terminal_retry).min()
     }
 
     /// When [`Streams::is_flushed`] may become true by the mere passing of time.
     pub(crate) fn flush_deadline(&self) -> Option<Instant> {
         let behind = self.clients.iter().filter(|client| client.is_behind());
-        behind.map(|client| client.last_progress() + FLUSH_WAIT).max()
+        behind
+            .map(|client| client.last_progress() + FLUSH_WAIT)
+            .max()
     }
 
     /// Does what is due.
@@ -258,7 +307,11 @@ impl Streams {
         if self.terminal_retry.is_some_and(|at| now >= at) {
             self.terminal_retry = None;
         }
-        if self.drain.as_ref().is_some_and(|drain| now >= drain.deadline) {
+        if self
+            .drain
+            .as_ref()
+            .is_some_and(|drain| now >= drain.deadline)
+        {
             self.close_output();
         }
         self.sweep();
@@ -278,7 +331,10 @@ impl Streams {
     }
 
     fn is_held_back(&self) -> bool {
-        let spared = self.drain.as_ref().is_some_and(|drain| drain.bytes_left > 0);
+        let spared = self
+            .drain
+            .as_ref()
+            .is_some_and(|drain| drain.bytes_left > 0);
         !spared && self.clients.iter().any(Client::holds_back)
     }
 

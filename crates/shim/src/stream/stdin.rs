@@ -17,7 +17,11 @@ pub(crate) struct Stdin {
 impl Stdin {
     /// `fd` must be non-blocking.
     pub(crate) fn new(fd: Option<OwnedFd>) -> Self {
-        Self { fd, queue: ByteQueue::default(), ends: false }
+        Self {
+            fd,
+            queue: ByteQueue::default(),
+            ends: false,
+        }
     }
 
     /// Writes `bytes` after all that came before, now or when the process reads. Without a reader they are dropped.
@@ -67,7 +71,10 @@ impl Stdin {
 
     /// What to wait for: that the process reads.
     pub(crate) fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().filter(|_| !self.queue.is_empty()).map(AsFd::as_fd)
+        self.fd
+            .as_ref()
+            .filter(|_| !self.queue.is_empty())
+            .map(AsFd::as_fd)
     }
 
     /// Gives memory back that is only needed while data flows.

@@ -43,7 +43,8 @@ impl Staged {
 
     /// The one descriptor with this role.
     pub(super) fn required(&mut self, role: &FdRole) -> Result<OwnedFd, Failure> {
-        self.optional(role).ok_or_else(|| invalid(&format!("the descriptor {role:?} is missing")))
+        self.optional(role)
+            .ok_or_else(|| invalid(&format!("the descriptor {role:?} is missing")))
     }
 
     /// All descriptors that `select` recognises, with what it makes of their roles.
@@ -61,7 +62,10 @@ impl Staged {
 
 /// A failure for a request that contradicts itself.
 pub(super) fn invalid(message: &str) -> Failure {
-    Failure { kind: FailureKind::Invalid, message: message.to_owned() }
+    Failure {
+        kind: FailureKind::Invalid,
+        message: message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -76,21 +80,36 @@ mod tests {
     fn roles_and_descriptors_must_match() {
         let mut staged = Staged::default();
         staged.add(vec![FdRole::Config], vec![fd(), fd()]);
-        assert_eq!(staged.take().err().expect("is refused").kind, FailureKind::Invalid);
+        assert_eq!(
+            staged.take().err().expect("is refused").kind,
+            FailureKind::Invalid
+        );
         assert!(staged.take().is_ok(), "the next request starts anew");
     }
 
     #[test]
     fn descriptors_are_found_by_role() {
         let mut staged = Staged::default();
-        staged.add(vec![FdRole::Config, FdRole::Mount { index: 3 }, FdRole::Held], vec![fd(), fd(), fd()]);
+        staged.add(
+            vec![FdRole::Config, FdRole::Mount { index: 3 }, FdRole::Held],
+            vec![fd(), fd(), fd()],
+        );
         staged.add(vec![FdRole::Mount { index: 1 }], vec![fd()]);
         let mut staged = staged.take().expect("is consistent");
         assert!(staged.required(&FdRole::Config).is_ok());
         let missing = staged.required(&FdRole::Config).expect_err("was taken");
         assert_eq!(missing.message, "the descriptor Config is missing");
-        let mounts = staged.all(|role| if let FdRole::Mount { index } = role { Some(*index) } else { None });
-        assert_eq!(mounts.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [3, 1]);
+        let mounts = staged.all(|role| {
+            if let FdRole::Mount { index } = role {
+                Some(*index)
+            } else {
+                None
+            }
+        });
+        assert_eq!(
+            mounts.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
+            [3, 1]
+        );
         assert!(staged.optional(&FdRole::Held).is_some());
     }
 }

@@ -18,8 +18,13 @@ impl Supervisor {
     pub(super) fn reap(&mut self) {
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_nonzero().get();
-            let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-            let known = self.processes.iter().position(|process| process.runs() && process.pid == pid);
+            let code = status
+                .exit_status()
+                .or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+            let known = self
+                .processes
+                .iter()
+                .position(|process| process.runs() && process.pid == pid);
             if let (Some(index), Some(code)) = (known, code) {
                 self.process_ended(index, code);
             }
@@ -40,20 +45,30 @@ impl Supervisor {
             self.buffer = vec![0; RELAY_BYTES];
         }
         let container = self.container.as_mut();
-        let shares_pids = container.as_ref().is_none_or(|container| container.shares_pids);
+        let shares_pids = container
+            .as_ref()
+            .is_none_or(|container| container.shares_pids);
         if is_init
             && shares_pids
-            && let Some(cgroup) = container.as_ref().and_then(|container| container.cgroup.as_ref())
+            && let Some(cgroup) = container
+                .as_ref()
+                .and_then(|container| container.cgroup.as_ref())
             && let Err(error) = cgroup.kill_all()
         {
             // With a pid namespace of its own the kernel has done this before it told us of the end.
-            complain(&format!("cannot kill the container's remaining processes: {error}"));
+            complain(&format!(
+                "cannot kill the container's remaining processes: {error}"
+            ));
         }
-        let log = container.and_then(|container| container.log.as_mut()).filter(|_| is_init);
+        let log = container
+            .and_then(|container| container.log.as_mut())
+            .filter(|_| is_init);
         // Init's pipes are closed everywhere by now, unless it shared its pid namespace; an exec'd process may have
         // left others behind that go on writing.
         let waits = !is_init || shares_pids;
-        self.processes[index].streams.process_ended(waits, &mut self.buffer, log);
+        self.processes[index]
+            .streams
+            .process_ended(waits, &mut self.buffer, log);
     }
 
     /// Does what the state allows by now. False: there is nothing left to supervise.
@@ -66,7 +81,8 @@ impl Supervisor {
             }
         }
         self.processes.retain(|process| {
-            !(process.end.as_ref().is_some_and(|end| end.reported) && process.streams.is_abandoned())
+            !(process.end.as_ref().is_some_and(|end| end.reported)
+                && process.streams.is_abandoned())
         });
         if self.container.is_none() {
             // Either nothing was started yet, which makes sense only for a connected daemon, or it failed.
@@ -75,7 +91,10 @@ impl Supervisor {
                 Some(at) => self.control.is_behind() && now < at,
             };
         }
-        let ended = self.container.as_ref().is_some_and(|container| container.exit.is_some());
+        let ended = self
+            .container
+            .as_ref()
+            .is_some_and(|container| container.exit.is_some());
         if !ended {
             return true;
         }
@@ -104,7 +123,10 @@ impl Supervisor {
         end.finished = true;
         process.streams.finish();
         if process.exec.is_none()
-            && let Some(log) = self.container.as_mut().and_then(|container| container.log.as_mut())
+            && let Some(log) = self
+                .container
+                .as_mut()
+                .and_then(|container| container.log.as_mut())
         {
             log.finish(Timestamp::now());
         }
@@ -112,14 +134,19 @@ impl Supervisor {
 
     fn may_report(&self, index: usize, now: Instant) -> bool {
         let process = &self.processes[index];
-        let Some(end) = &process.end else { return false };
+        let Some(end) = &process.end else {
+            return false;
+        };
         let told = |process: &Process| process.end.as_ref().is_some_and(|end| end.reported);
         end.finished
             && !end.reported
             && process.streams.is_flushed(now)
             && (process.exec.is_some()
                 || now >= end.seen + EXECS_WAIT
-                || self.processes.iter().all(|other| other.exec.is_none() || told(other)))
+                || self
+                    .processes
+                    .iter()
+                    .all(|other| other.exec.is_none() || told(other)))
     }
 
     fn report(&mut self, index: usize) {
@@ -134,14 +161,22 @@ impl Supervisor {
     }
 
     fn report_exec(&mut self, id: String, exit_code: i32, finished_at_ns: i64) {
-        let event = Event::ExecExited { id: id.clone(), exit_code };
+        let event = Event::ExecExited {
+            id: id.clone(),
+            exit_code,
+        };
         if self.control.event(event.clone()) {
             return;
         }
         self.untold.push(event);
         if let Some(container) = &self.container {
-            let content = gantry_shim_protocol::ExecExit { exit_code, finished_at_ns };
-            if let Err(error) = record::write(&container.run_dir, &format!("exec-{id}.json"), &content) {
+            let content = gantry_shim_protocol::ExecExit {
+                exit_code,
+                finished_at_ns,
+            };
+            if let Err(error) =
+                record::write(&container.run_dir, &format!("exec-{id}.json"), &content)
+            {
                 complain(&format!("cannot record the end of exec {id}: {error}"));
             }
         }
@@ -149,7 +184,9 @@ impl Supervisor {
 
     fn report_container(&mut self, exit_code: i32, finished_at_ns: i64) {
         self.count_oom_kills();
-        let Some(container) = &mut self.container else { return };
+        let Some(container) = &mut self.container else {
+            return;
+        };
         let exit = Exit {
             exit_code,
             oom_killed: container.oom_kills > 0,
@@ -168,7 +205,9 @@ impl Supervisor {
 
     /// After the report: gives back what the container held. Removing cgroups may take a moment.
     fn release(&mut self) {
-        let Some(container) = &mut self.container else { return };
+        let Some(container) = &mut self.container else {
+            return;
+        };
         container.held.clear();
         container.mount_namespace = None;
         container.oom = None;
@@ -182,13 +221,17 @@ impl Supervisor {
 
     /// Asks how many processes were killed for want of memory, and tells of new ones.
     pub(super) fn count_oom_kills(&mut self) {
-        let Some(container) = &mut self.container else { return };
+        let Some(container) = &mut self.container else {
+            return;
+        };
         if let Some(oom) = &container.oom
             && oom.drain().is_err()
         {
             container.oom = None;
         }
-        let Some(cgroup) = &container.cgroup else { return };
+        let Some(cgroup) = &container.cgroup else {
+            return;
+        };
         let kills = cgroup.oom_kill_count().unwrap_or(container.oom_kills);
         if kills > container.oom_kills {
             container.oom_kills = kills;

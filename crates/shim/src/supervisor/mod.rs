@@ -99,7 +99,8 @@ impl Supervisor {
         supervise::default_signals(&[libc::SIGCHLD]);
         let signals = SignalFd::new(&[libc::SIGCHLD])?;
         // Processes that exec'd ones leave behind come to us if the container has no pid namespace of its own.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(std::io::Error::from)?;
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(std::io::Error::from)?;
         Ok(Self {
             inherited,
             control: Control::new(socket)?,
@@ -152,7 +153,11 @@ impl Supervisor {
             if let Some(fd) = self.control.listener() {
                 add(Token::Listener, fd, true, false);
             }
-            if let Some(oom) = self.container.as_ref().and_then(|container| container.oom.as_ref()) {
+            if let Some(oom) = self
+                .container
+                .as_ref()
+                .and_then(|container| container.oom.as_ref())
+            {
                 add(Token::Oom, oom.fd(), true, false);
             }
             for process in &self.processes {
@@ -171,7 +176,10 @@ impl Supervisor {
         });
         let count = rustix::event::poll(&mut polled, timeout.as_ref()).unwrap_or(0);
         let ready = tokens.into_iter().zip(polled.iter().map(PollFd::revents));
-        (ready.filter(|(_, flags)| !flags.is_empty()).collect(), count == 0)
+        (
+            ready.filter(|(_, flags)| !flags.is_empty()).collect(),
+            count == 0,
+        )
     }
 
     fn handle(&mut self, token: Token, flags: PollFlags) {
@@ -200,12 +208,16 @@ impl Supervisor {
                 }
             }
             Token::Oom => self.count_oom_kills(),
-            Token::Stream(key, interest) => self.relay(key, interest, flags.contains(PollFlags::IN), hung_up),
+            Token::Stream(key, interest) => {
+                self.relay(key, interest, flags.contains(PollFlags::IN), hung_up)
+            }
         }
     }
 
     fn relay(&mut self, key: u32, interest: Interest, readable: bool, hung_up: bool) {
-        let Some(process) = self.processes.iter_mut().find(|process| process.key == key) else { return };
+        let Some(process) = self.processes.iter_mut().find(|process| process.key == key) else {
+            return;
+        };
         // The buffer is zeroed once and then kept while data flows; an idle shim has none.
         if self.buffer.is_empty() {
             self.buffer = vec![0; RELAY_BYTES];
@@ -213,11 +225,18 @@ impl Supervisor {
         match interest {
             Interest::Stdin => process.streams.stdin_ready(),
             Interest::Output(stream) => {
-                let log = self.container.as_mut().filter(|_| process.exec.is_none()).and_then(|c| c.log.as_mut());
+                let log = self
+                    .container
+                    .as_mut()
+                    .filter(|_| process.exec.is_none())
+                    .and_then(|c| c.log.as_mut());
                 process.streams.output_ready(stream, &mut self.buffer, log);
             }
             Interest::Client(client) => {
-                if process.streams.client_ready(client, readable, hung_up, &mut self.buffer) {
+                if process
+                    .streams
+                    .client_ready(client, readable, hung_up, &mut self.buffer)
+                {
                     let exec = process.exec.clone();
                     self.control.event(Event::Detached { exec });
                 }
@@ -236,7 +255,11 @@ impl Supervisor {
         for process in &mut self.processes {
             process.streams.trim();
         }
-        if let Some(log) = self.container.as_mut().and_then(|container| container.log.as_mut()) {
+        if let Some(log) = self
+            .container
+            .as_mut()
+            .and_then(|container| container.log.as_mut())
+        {
             log.trim();
         }
         supervise::trim_heap();

@@ -38,11 +38,20 @@ impl Process {
 
     /// The next moment at which something is due without anything happening.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let report = self.end.as_ref().filter(|end| !end.reported).and_then(|end| {
-            let execs = self.exec.is_none().then(|| end.seen + EXECS_WAIT);
-            // Past moments are left out: what they allow was done when they came.
-            self.streams.flush_deadline().into_iter().chain(execs).filter(|at| *at > Instant::now()).min()
-        });
+        let report = self
+            .end
+            .as_ref()
+            .filter(|end| !end.reported)
+            .and_then(|end| {
+                let execs = self.exec.is_none().then(|| end.seen + EXECS_WAIT);
+                // Past moments are left out: what they allow was done when they came.
+                self.streams
+                    .flush_deadline()
+                    .into_iter()
+                    .chain(execs)
+                    .filter(|at| *at > Instant::now())
+                    .min()
+            });
         self.streams.next_deadline().into_iter().chain(report).min()
     }
 }

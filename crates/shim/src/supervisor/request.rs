@@ -5,7 +5,9 @@ use super::process::Process;
 use super::{Container, Status, Supervisor};
 use gantry_oci::runtime::Resources;
 use gantry_runtime::cgroup::Cgroup;
-use gantry_shim_protocol::{Attach, Event, Failure, FailureKind, Reply, Request, RequestPacket, State};
+use gantry_shim_protocol::{
+    Attach, Event, Failure, FailureKind, Reply, Request, RequestPacket, State,
+};
 use gantry_sys::pidfd;
 use std::os::fd::OwnedFd;
 
@@ -30,33 +32,56 @@ impl Supervisor {
             Request::Exec(exec) => self.exec(&exec),
             Request::Signal { exec, signal, all } => self.signal(exec.as_deref(), signal, all),
             Request::Attach(attach) => self.attach(&attach, fds),
-            Request::Resize { exec, rows, columns } => self.resize(exec.as_deref(), rows, columns),
+            Request::Resize {
+                exec,
+                rows,
+                columns,
+            } => self.resize(exec.as_deref(), rows, columns),
             Request::Pause => self.freeze(true),
             Request::Resume => self.freeze(false),
             Request::Update { resources } => self.update(resources),
             Request::State => Ok(Reply::State(self.state())),
-            Request::Processes => self.cgroup().and_then(|cgroup| checked("list processes", cgroup.procs())).map(Reply::Processes),
+            Request::Processes => self
+                .cgroup()
+                .and_then(|cgroup| checked("list processes", cgroup.procs()))
+                .map(Reply::Processes),
             Request::Stats => self.cgroup().map(|cgroup| Reply::Stats(cgroup.stats())),
             Request::ReopenLog => self.reopen_log(),
         };
-        self.control.reply(seq, result.unwrap_or_else(Reply::Failed));
+        self.control
+            .reply(seq, result.unwrap_or_else(Reply::Failed));
     }
 
     /// The container, while its init runs.
     pub(super) fn running(&mut self) -> Result<&mut Container> {
-        let runs = self.processes.iter().any(|process| process.exec.is_none() && process.runs());
-        self.container.as_mut().filter(|_| runs).ok_or_else(not_running)
+        let runs = self
+            .processes
+            .iter()
+            .any(|process| process.exec.is_none() && process.runs());
+        self.container
+            .as_mut()
+            .filter(|_| runs)
+            .ok_or_else(not_running)
     }
 
     fn cgroup(&self) -> Result<&Cgroup> {
-        self.container.as_ref().and_then(|container| container.cgroup.as_ref()).ok_or_else(not_running)
+        self.container
+            .as_ref()
+            .and_then(|container| container.cgroup.as_ref())
+            .ok_or_else(not_running)
     }
 
     fn process(&mut self, exec: Option<&str>) -> Result<&mut Process> {
-        let found = self.processes.iter_mut().find(|process| process.exec.as_deref() == exec && process.runs());
+        let found = self
+            .processes
+            .iter_mut()
+            .find(|process| process.exec.as_deref() == exec && process.runs());
         found.ok_or_else(|| match exec {
             None => not_running(),
-            Some(id) => Failure { kind: FailureKind::NoSuchProcess, message: format!("no running process {id}") },
+            Some(id) => Failure {
+                kind: FailureKind::NoSuchProcess,
+                message: format!("no running process {id}"),
+            },
         })
     }
 
@@ -66,7 +91,11 @@ impl Supervisor {
         }
         if all {
             let cgroup = self.cgroup()?;
-            let sent = if signal == libc::SIGKILL { cgroup.kill_all().map(drop) } else { cgroup.signal_all(signal) };
+            let sent = if signal == libc::SIGKILL {
+                cgroup.kill_all().map(drop)
+            } else {
+                cgroup.signal_all(signal)
+            };
             return checked("signal processes", sent).map(|()| Reply::Ok);
         }
         let pid = self.process(exec)?.pid;
@@ -89,7 +118,9 @@ impl Supervisor {
             return Err(invalid("attach needs a stream socket"));
         }
         if detached {
-            self.control.event(Event::Detached { exec: attach.exec.clone() });
+            self.control.event(Event::Detached {
+                exec: attach.exec.clone(),
+            });
         }
         Ok(Reply::Ok)
     }
@@ -99,34 +130,67 @@ impl Supervisor {
         let Some(terminal) = process.streams.terminal() else {
             return Err(invalid("cannot resize: the process has no terminal"));
         };
-        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        checked("resize the terminal", rustix::termios::tcsetwinsize(terminal, size).map_err(std::io::Error::from))?;
+        let size = rustix::termios::Winsize {
+            ws_row: rows,
+            ws_col: columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        checked(
+            "resize the terminal",
+            rustix::termios::tcsetwinsize(terminal, size).map_err(std::io::Error::from),
+        )?;
         Ok(Reply::Ok)
     }
 
     fn freeze(&mut self, freeze: bool) -> Result {
         let container = self.running()?;
-        let (wanted, status) = if freeze { (Status::Running, Status::Paused) } else { (Status::Paused, Status::Running) };
+        let (wanted, status) = if freeze {
+            (Status::Running, Status::Paused)
+        } else {
+            (Status::Paused, Status::Running)
+        };
         if container.status != wanted {
-            let message = if freeze { "container is already paused" } else { "container not paused" };
+            let message = if freeze {
+                "container is already paused"
+            } else {
+                "container not paused"
+            };
             return Err(invalid(message));
         }
         let cgroup = container.cgroup.as_ref().ok_or_else(not_running)?;
-        let result = if freeze { cgroup.freeze() } else { cgroup.thaw() };
-        checked(if freeze { "freeze the container" } else { "thaw the container" }, result)?;
+        let result = if freeze {
+            cgroup.freeze()
+        } else {
+            cgroup.thaw()
+        };
+        checked(
+            if freeze {
+                "freeze the container"
+            } else {
+                "thaw the container"
+            },
+            result,
+        )?;
         container.status = status;
         Ok(Reply::Ok)
     }
 
     fn update(&mut self, resources: serde_json::Value) -> Result {
-        let resources: Resources =
-            serde_json::from_value(resources).map_err(|error| invalid(&format!("invalid resources: {error}")))?;
-        checked("update the container's limits", self.cgroup()?.apply(&resources))?;
+        let resources: Resources = serde_json::from_value(resources)
+            .map_err(|error| invalid(&format!("invalid resources: {error}")))?;
+        checked(
+            "update the container's limits",
+            self.cgroup()?.apply(&resources),
+        )?;
         Ok(Reply::Ok)
     }
 
     fn state(&self) -> State {
-        let init = self.processes.iter().find(|process| process.exec.is_none() && process.runs());
+        let init = self
+            .processes
+            .iter()
+            .find(|process| process.exec.is_none() && process.runs());
         let container = self.container.as_ref();
         let status = match container.map(|container| container.status) {
             None => "created",
@@ -151,7 +215,11 @@ impl Supervisor {
     }
 
     fn reopen_log(&mut self) -> Result {
-        match self.container.as_mut().and_then(|container| container.log.as_mut()) {
+        match self
+            .container
+            .as_mut()
+            .and_then(|container| container.log.as_mut())
+        {
             Some(log) => checked("reopen the log", log.reopen()).map(|()| Reply::Ok),
             None => Err(invalid("the container has no log file")),
         }
@@ -159,7 +227,10 @@ impl Supervisor {
 }
 
 pub(super) fn not_running() -> Failure {
-    Failure { kind: FailureKind::NoSuchProcess, message: "container is not running".to_owned() }
+    Failure {
+        kind: FailureKind::NoSuchProcess,
+        message: "container is not running".to_owned(),
+    }
 }
 
 pub(super) fn internal(what: &str, error: impl Into<gantry_base::Error>) -> Failure {
@@ -169,9 +240,15 @@ pub(super) fn internal(what: &str, error: impl Into<gantry_base::Error>) -> Fail
         gantry_base::ErrorKind::NotImplemented => FailureKind::Unsupported,
         _ => FailureKind::Internal,
     };
-    Failure { kind, message: format!("cannot {what}: {error}") }
+    Failure {
+        kind,
+        message: format!("cannot {what}: {error}"),
+    }
 }
 
-fn checked<T, E: Into<gantry_base::Error>>(what: &str, result: std::result::Result<T, E>) -> Result<T> {
+fn checked<T, E: Into<gantry_base::Error>>(
+    what: &str,
+    result: std::result::Result<T, E>,
+) -> Result<T> {
     result.map_err(|error| internal(what, error))
 }

@@ -17,7 +17,11 @@ use std::os::fd::OwnedFd;
 type Result<T = Reply> = std::result::Result<T, Failure>;
 
 /// What the host may refuse without an error: nobody asked for it by name.
-const TOLERATE: Tolerate = Tolerate { rlimits: true, oom_score_adj: true, cgroup: false };
+const TOLERATE: Tolerate = Tolerate {
+    rlimits: true,
+    oom_score_adj: true,
+    cgroup: false,
+};
 
 impl Supervisor {
     /// Creates the container and starts its program.
@@ -44,7 +48,10 @@ impl Supervisor {
         let own_pids = init.namespaces & u64::from(libc::CLONE_NEWPID.unsigned_abs()) != 0;
         let pid = init.pid;
         let oom = init.cgroup.oom_events().unwrap_or_else(|error| {
-            complain(&format!("{}: no news of memory running out: {error}", run.id));
+            complain(&format!(
+                "{}: no news of memory running out: {error}",
+                run.id
+            ));
             None
         });
         let streams = streams(ends, init.terminal, run.open_stdin, run.stdin_once)?;
@@ -72,12 +79,19 @@ impl Supervisor {
     /// Starts another process in the container.
     pub(super) fn exec(&mut self, exec: &Exec) -> Result {
         let mut staged = self.staged.take()?;
-        let id_is_a_name =
-            !exec.id.is_empty() && exec.id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let id_is_a_name = !exec.id.is_empty()
+            && exec
+                .id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         if !id_is_a_name {
             return Err(invalid(&format!("invalid exec id {:?}", exec.id)));
         }
-        if self.processes.iter().any(|process| process.exec.as_deref() == Some(&exec.id)) {
+        if self
+            .processes
+            .iter()
+            .any(|process| process.exec.as_deref() == Some(&exec.id))
+        {
             return Err(invalid(&format!("exec {} exists already", exec.id)));
         }
         if self.running()?.status == Status::Paused {
@@ -88,10 +102,20 @@ impl Supervisor {
         let process = Document::File(staged.required(&FdRole::Process)?);
         let (stdio, ends) = self.stdio(exec.terminal, exec.open_stdin)?;
         let seccomp_filter = staged.optional(&FdRole::SeccompFilter);
-        let plan = ExecPlan { process, stdio, seccomp_filter, tolerate: TOLERATE, preserve_fds: 0 };
+        let plan = ExecPlan {
+            process,
+            stdio,
+            seccomp_filter,
+            tolerate: TOLERATE,
+            preserve_fds: 0,
+        };
         let container = self.running()?;
         let cgroup = container.cgroup.as_ref().ok_or_else(not_running)?;
-        let target = Target { pidfd: std::os::fd::AsFd::as_fd(&container.pidfd), cgroup, namespaces: container.namespaces };
+        let target = Target {
+            pidfd: std::os::fd::AsFd::as_fd(&container.pidfd),
+            cgroup,
+            namespaces: container.namespaces,
+        };
         let child = gantry_runtime::exec(&target, plan).map_err(failure)?;
         for warning in &child.warnings {
             complain(&format!("exec {}: {warning}", exec.id));
@@ -99,17 +123,38 @@ impl Supervisor {
         let started_at_ns = Timestamp::now().0;
         let streams = streams(ends, child.terminal, exec.open_stdin, true)?;
         self.supervise(Some(exec.id.clone()), child.pid, streams, clients);
-        Ok(Reply::Started { pid: child.pid, started_at_ns })
+        Ok(Reply::Started {
+            pid: child.pid,
+            started_at_ns,
+        })
     }
 
     fn plan(&self, run: &Run, staged: &mut Staged) -> Result<(Plan, Ends)> {
         let config = Document::File(staged.required(&FdRole::Config)?);
         let rootfs = staged.required(&FdRole::Rootfs)?;
-        let mut plan = Plan::new(run.id.as_str(), config, rootfs, self.inherited.roots.clone());
-        plan.mounts = staged.all(|role| if let FdRole::Mount { index } = role { Some(*index) } else { None });
-        let namespaces = staged.all(|role| if let FdRole::Namespace { kind } = role { Some(kind.clone()) } else { None });
+        let mut plan = Plan::new(
+            run.id.as_str(),
+            config,
+            rootfs,
+            self.inherited.roots.clone(),
+        );
+        plan.mounts = staged.all(|role| {
+            if let FdRole::Mount { index } = role {
+                Some(*index)
+            } else {
+                None
+            }
+        });
+        let namespaces = staged.all(|role| {
+            if let FdRole::Namespace { kind } = role {
+                Some(kind.clone())
+            } else {
+                None
+            }
+        });
         for (name, fd) in namespaces {
-            let kind = Kind::parse(&name).ok_or_else(|| invalid(&format!("unknown namespace {name:?}")))?;
+            let kind = Kind::parse(&name)
+                .ok_or_else(|| invalid(&format!("unknown namespace {name:?}")))?;
             plan.namespaces.push((kind, fd));
         }
         plan.seccomp_filter = staged.optional(&FdRole::SeccompFilter);
@@ -141,7 +186,13 @@ impl Supervisor {
         Ok((Stdio::Fds([stdin, stdout_write, stderr_write]), ends))
     }
 
-    fn supervise(&mut self, exec: Option<String>, pid: i32, mut streams: Streams, clients: Vec<(Attach, OwnedFd)>) {
+    fn supervise(
+        &mut self,
+        exec: Option<String>,
+        pid: i32,
+        mut streams: Streams,
+        clients: Vec<(Attach, OwnedFd)>,
+    ) {
         for (attach, socket) in clients {
             let mut detached = false;
             if !streams.attach(socket, &attach, true, &mut detached) {
@@ -152,17 +203,30 @@ impl Supervisor {
             }
         }
         self.next_key += 1;
-        self.processes.push(Process { key: self.next_key, exec, pid, streams, end: None });
+        self.processes.push(Process {
+            key: self.next_key,
+            exec,
+            pid,
+            streams,
+            end: None,
+        });
     }
 }
 
 /// The clients' sockets in the order of `attach`.
 fn clients(staged: &mut Staged, attach: &[Attach]) -> Result<Vec<(Attach, OwnedFd)>> {
-    let find = |(index, attach): (usize, &Attach)| Ok((attach.clone(), staged.required(&FdRole::Attach { index })?));
+    let find = |(index, attach): (usize, &Attach)| {
+        Ok((attach.clone(), staged.required(&FdRole::Attach { index })?))
+    };
     attach.iter().enumerate().map(find).collect()
 }
 
-fn streams(mut ends: Ends, terminal: Option<OwnedFd>, open_stdin: bool, closes_stdin: bool) -> Result<Streams> {
+fn streams(
+    mut ends: Ends,
+    terminal: Option<OwnedFd>,
+    open_stdin: bool,
+    closes_stdin: bool,
+) -> Result<Streams> {
     let is_terminal = terminal.is_some();
     if let Some(master) = terminal {
         let master = nonblocking(master)?;
@@ -175,7 +239,8 @@ fn streams(mut ends: Ends, terminal: Option<OwnedFd>, open_stdin: bool, closes_s
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|error| internal("make a pipe", std::io::Error::from(error)))
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
+        .map_err(|error| internal("make a pipe", std::io::Error::from(error)))
 }
 
 fn nonblocking(fd: OwnedFd) -> Result<OwnedFd> {
@@ -184,7 +249,8 @@ fn nonblocking(fd: OwnedFd) -> Result<OwnedFd> {
 }
 
 fn duplicate(fd: &OwnedFd) -> Result<OwnedFd> {
-    fd.try_clone().map_err(|error| internal("duplicate a descriptor", error))
+    fd.try_clone()
+        .map_err(|error| internal("duplicate a descriptor", error))
 }
 
 fn failure(error: gantry_runtime::Error) -> Failure {
@@ -197,5 +263,8 @@ fn failure(error: gantry_runtime::Error) -> Failure {
         ErrorKind::Unsupported => FailureKind::Unsupported,
         ErrorKind::Internal => FailureKind::Internal,
     };
-    Failure { kind, message: error.message }
+    Failure {
+        kind,
+        message: error.message,
+    }
 }

@@ -23,13 +23,24 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
 }
 
 fn cat() -> Spec {
-    Spec { open_stdin: true, stdin_once: true, log: Log::None, ..Spec::args(&["/bin/cat"]) }
+    Spec {
+        open_stdin: true,
+        stdin_once: true,
+        log: Log::None,
+        ..Spec::args(&["/bin/cat"])
+    }
 }
 
 #[test]
 fn input_comes_back_whole_and_half_close_ends_it() {
     let zygote = Zygote::start();
-    for attach in [framed(), Attach { framed: false, ..framed() }] {
+    for attach in [
+        framed(),
+        Attach {
+            framed: false,
+            ..framed()
+        },
+    ] {
         let mut shim = zygote.shim();
         let client = shim.start(&cat(), attach.clone());
         let sent = noise(64 * 1024 * 1024 + 12345);
@@ -41,8 +52,17 @@ fn input_comes_back_whole_and_half_close_ends_it() {
         });
         let received = client.rest();
         writer.join().expect("wrote all");
-        let received = if attach.framed { demultiplex(&received).0 } else { received };
-        assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
+        let received = if attach.framed {
+            demultiplex(&received).0
+        } else {
+            received
+        };
+        assert!(
+            received == sent,
+            "{} of {} bytes",
+            received.len(),
+            sent.len()
+        );
         assert_eq!(shim.exited().exit_code, 0);
         shim.ends();
     }
@@ -52,7 +72,13 @@ fn input_comes_back_whole_and_half_close_ends_it() {
 fn input_read_before_the_hand_over_comes_first() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let client = shim.start(&cat(), Attach { input: b"first ".to_vec(), ..framed() });
+    let client = shim.start(
+        &cat(),
+        Attach {
+            input: b"first ".to_vec(),
+            ..framed()
+        },
+    );
     (&client.0).write_all(b"second").expect("is written");
     client.0.shutdown(Shutdown::Write).expect("is half closed");
     assert_eq!(client.streams().0, "first second");
@@ -64,14 +90,39 @@ fn input_read_before_the_hand_over_comes_first() {
 fn several_clients_see_what_they_asked_for() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::sh("read go; echo out; echo err >&2; read end; echo late") };
-    let both = shim.start(&spec, Attach { stdin: false, ..framed() });
-    let stdout = shim.attach(Attach { stdin: false, stderr: false, ..framed() });
-    let stderr = shim.attach(Attach { stdin: false, stdout: false, framed: false, ..framed() });
-    let mut input = shim.attach(Attach { stderr: false, framed: false, ..framed() });
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::sh("read go; echo out; echo err >&2; read end; echo late")
+    };
+    let both = shim.start(
+        &spec,
+        Attach {
+            stdin: false,
+            ..framed()
+        },
+    );
+    let stdout = shim.attach(Attach {
+        stdin: false,
+        stderr: false,
+        ..framed()
+    });
+    let stderr = shim.attach(Attach {
+        stdin: false,
+        stdout: false,
+        framed: false,
+        ..framed()
+    });
+    let mut input = shim.attach(Attach {
+        stderr: false,
+        framed: false,
+        ..framed()
+    });
     input.0.write_all(b"go\n").expect("is written");
     input.expect("out\n");
-    let late = shim.attach(Attach { stdin: false, ..framed() });
+    let late = shim.attach(Attach {
+        stdin: false,
+        ..framed()
+    });
     input.0.write_all(b"end\n").expect("is written");
     assert_eq!(shim.exited().exit_code, 0);
     assert_eq!(both.streams(), ("out\nlate\n".into(), "err\n".into()));
@@ -87,7 +138,10 @@ fn several_clients_see_what_they_asked_for() {
 fn without_stdin_once_a_client_leaves_by_its_end_of_input() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::args(&["/bin/cat"]) };
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::args(&["/bin/cat"])
+    };
     let mut first = shim.start(&spec, framed());
     first.0.write_all(b"one\n").expect("is written");
     first.expect("one\n");
@@ -96,9 +150,22 @@ fn without_stdin_once_a_client_leaves_by_its_end_of_input() {
     let mut second = shim.attach(framed());
     second.0.write_all(b"two\n").expect("is written");
     second.expect("two\n");
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: false }), Reply::Ok);
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 9,
+            all: false
+        }),
+        Reply::Ok
+    );
     assert_eq!(shim.exited().exit_code, 137);
-    assert_eq!(log_records(&shim.log_path()).iter().map(|(text, _)| text.as_str()).collect::<String>(), "one\ntwo\n");
+    assert_eq!(
+        log_records(&shim.log_path())
+            .iter()
+            .map(|(text, _)| text.as_str())
+            .collect::<String>(),
+        "one\ntwo\n"
+    );
     shim.ends();
 }
 
@@ -106,15 +173,30 @@ fn without_stdin_once_a_client_leaves_by_its_end_of_input() {
 fn a_client_that_vanishes_harms_nobody() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::sh("while read line; do echo $line; done; echo end") };
-    let mut stays = shim.start(&Spec { stdin_once: true, ..spec }, Attach { stdin: false, ..framed() });
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::sh("while read line; do echo $line; done; echo end")
+    };
+    let mut stays = shim.start(
+        &Spec {
+            stdin_once: true,
+            ..spec
+        },
+        Attach {
+            stdin: false,
+            ..framed()
+        },
+    );
     let goes = shim.attach(framed());
     (&goes.0).write_all(b"a\nb\n").expect("is written");
     drop(goes);
     // What it had written counts, and its leaving closed the input.
     stays.expect("end\n");
     assert_eq!(shim.exited().exit_code, 0);
-    let text: String = log_records(&shim.log_path()).into_iter().map(|(text, _)| text).collect();
+    let text: String = log_records(&shim.log_path())
+        .into_iter()
+        .map(|(text, _)| text)
+        .collect();
     assert_eq!(text, "a\nb\nend\n");
     shim.ends();
 }
@@ -124,7 +206,12 @@ fn a_client_that_vanishes_harms_nobody() {
 fn a_slow_client_gets_everything() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::sh("i=0; while [ $i -lt 40 ]; do head -c 100000 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done") };
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::sh(
+            "i=0; while [ $i -lt 40 ]; do head -c 100000 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done",
+        )
+    };
     let mut client = shim.start(&spec, raw());
     (&client.0).write_all(b"never read").expect("is written");
     client.0.set_read_timeout(Some(PATIENCE)).expect("is set");
@@ -147,13 +234,30 @@ fn a_slow_client_gets_everything() {
 fn a_client_that_does_not_read_does_not_block_the_shim() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let stuck = shim.start(&Spec { log: Log::None, ..Spec::args(&["/usr/bin/yes"]) }, raw());
+    let stuck = shim.start(
+        &Spec {
+            log: Log::None,
+            ..Spec::args(&["/usr/bin/yes"])
+        },
+        raw(),
+    );
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(shim.state().status, "running");
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: false }), Reply::Ok);
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 9,
+            all: false
+        }),
+        Reply::Ok
+    );
     let start = Instant::now();
     assert_eq!(shim.exited().exit_code, 137);
-    assert!(start.elapsed() < Duration::from_secs(8), "told after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "told after {:?}",
+        start.elapsed()
+    );
     // It still gets what was waiting for it, and then the end.
     assert!(stuck.rest().len() > 1024 * 1024);
     shim.is_gone();
@@ -163,18 +267,37 @@ fn a_client_that_does_not_read_does_not_block_the_shim() {
 fn unusable_sockets_are_refused() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let client = shim.start(&Spec { open_stdin: true, stdin_once: true, ..cat() }, framed());
+    let client = shim.start(
+        &Spec {
+            open_stdin: true,
+            stdin_once: true,
+            ..cat()
+        },
+        framed(),
+    );
     let pipe = std::io::pipe().expect("is made").1;
     for result in [
         shim.ask_with(Request::Attach(framed()), &[pipe.as_fd()]),
         shim.ask_with(Request::Attach(framed()), &[]),
         shim.ask_with(Request::Attach(framed()), &[pipe.as_fd(), pipe.as_fd()]),
     ] {
-        assert!(matches!(&result, Reply::Failed(failure) if failure.kind == FailureKind::Invalid), "{result:?}");
+        assert!(
+            matches!(&result, Reply::Failed(failure) if failure.kind == FailureKind::Invalid),
+            "{result:?}"
+        );
     }
     let (socket, _) = UnixStream::pair().expect("is made");
-    let result = shim.ask_with(Request::Attach(Attach { exec: Some("x".into()), ..framed() }), &[socket.as_fd()]);
-    assert!(matches!(&result, Reply::Failed(failure) if failure.kind == FailureKind::NoSuchProcess), "{result:?}");
+    let result = shim.ask_with(
+        Request::Attach(Attach {
+            exec: Some("x".into()),
+            ..framed()
+        }),
+        &[socket.as_fd()],
+    );
+    assert!(
+        matches!(&result, Reply::Failed(failure) if failure.kind == FailureKind::NoSuchProcess),
+        "{result:?}"
+    );
     drop(client);
     assert_eq!(shim.exited().exit_code, 0);
     shim.ends();
@@ -184,7 +307,12 @@ fn unusable_sockets_are_refused() {
 fn a_client_that_asks_for_no_stream_learns_of_the_end() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let nothing = Attach { stdin: false, stdout: false, stderr: false, ..framed() };
+    let nothing = Attach {
+        stdin: false,
+        stdout: false,
+        stderr: false,
+        ..framed()
+    };
     let watcher = shim.start(&Spec::sh("echo x"), nothing);
     assert_eq!(Client::rest(watcher), b"");
     shim.exited();

@@ -1,7 +1,9 @@
 //! Daemons that come and go, and what they send.
 
 use crate::world::{Spec, Zygote, framed, outcome};
-use gantry_shim_protocol::{Exit, Failure, FailureKind, FdRole, PACKET_MAX, Reply, Request, ShimPacket};
+use gantry_shim_protocol::{
+    Exit, Failure, FailureKind, FdRole, PACKET_MAX, Reply, Request, ShimPacket,
+};
 use gantry_sys::fdpass;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -11,7 +13,10 @@ use std::os::unix::net::UnixStream;
 fn a_later_daemon_takes_over() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::sh("read x; echo got $x; exit 8") };
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::sh("read x; echo got $x; exit 8")
+    };
     let mut client = shim.start(&spec, framed());
     shim.lose_daemon();
     shim.reconnect();
@@ -26,12 +31,20 @@ fn a_later_daemon_takes_over() {
 fn the_newest_daemon_replaces_the_one_before() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, stdin_once: true, ..Spec::args(&["/bin/cat"]) };
+    let spec = Spec {
+        open_stdin: true,
+        stdin_once: true,
+        ..Spec::args(&["/bin/cat"])
+    };
     let client = shim.start(&spec, framed());
     let before = fdpass::connect(&shim.run_dir().join("shim.sock")).expect("answers");
     fdpass::receive(&before, PACKET_MAX).expect("greets");
     shim.reconnect();
-    assert!(fdpass::receive(&before, PACKET_MAX).expect("ends").is_none());
+    assert!(
+        fdpass::receive(&before, PACKET_MAX)
+            .expect("ends")
+            .is_none()
+    );
     assert_eq!(shim.state().status, "running");
     drop(client);
     assert_eq!(shim.exited().exit_code, 0);
@@ -42,12 +55,17 @@ fn the_newest_daemon_replaces_the_one_before() {
 fn an_end_without_a_daemon_is_recorded() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::sh("read x; echo bye; exit 12") };
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::sh("read x; echo bye; exit 12")
+    };
     let mut client = shim.start(&spec, framed());
     shim.lose_daemon();
     client.0.write_all(b"\n").expect("is written");
     shim.is_gone();
-    let exit: Exit = serde_json::from_slice(&std::fs::read(shim.run_dir().join("exit.json")).expect("is read")).expect("is JSON");
+    let exit: Exit =
+        serde_json::from_slice(&std::fs::read(shim.run_dir().join("exit.json")).expect("is read"))
+            .expect("is JSON");
     assert_eq!(exit.exit_code, 12);
     assert_eq!(client.streams().0, "bye\n");
     assert!(fdpass::connect(&shim.run_dir().join("shim.sock")).is_err());
@@ -57,7 +75,10 @@ fn an_end_without_a_daemon_is_recorded() {
 fn shims_outlive_the_zygote() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, ..Spec::sh("read x; exit 3") };
+    let spec = Spec {
+        open_stdin: true,
+        ..Spec::sh("read x; exit 3")
+    };
     let mut client = shim.start(&spec, framed());
     drop(zygote);
     client.0.write_all(b"\n").expect("is written");
@@ -78,14 +99,17 @@ fn nonsense_is_answered_and_survived() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
     let failed = |packet: Option<ShimPacket>| match packet {
-        Some(ShimPacket::Reply { seq, reply: Reply::Failed(Failure { kind, .. }) }) => (seq, kind),
+        Some(ShimPacket::Reply {
+            seq,
+            reply: Reply::Failed(Failure { kind, .. }),
+        }) => (seq, kind),
         other => panic!("{other:?}"),
     };
     shim.send_raw(b"nonsense");
     assert_eq!(failed(shim.receive()), (0, FailureKind::Invalid));
     shim.send_raw(br#"{"seq":77,"request":{"teleport":{"to":"mars"}}}"#);
     assert_eq!(failed(shim.receive()), (77, FailureKind::Unsupported));
-    shim.send_raw(&[b'['; 60_000]);
+    shim.send_raw(&vec![b'['; 60_000]);
     assert_eq!(failed(shim.receive()), (0, FailureKind::Invalid));
     shim.send_raw(&vec![b'x'; PACKET_MAX + 1]);
     assert_eq!(failed(shim.receive()), (0, FailureKind::Invalid));
@@ -94,16 +118,30 @@ fn nonsense_is_answered_and_survived() {
         Request::Stats,
         Request::ReopenLog,
         Request::Processes,
-        Request::Signal { exec: None, signal: 1000, all: true },
-        Request::Update { resources: serde_json::json!([1]) },
+        Request::Signal {
+            exec: None,
+            signal: 1000,
+            all: true,
+        },
+        Request::Update {
+            resources: serde_json::json!([1]),
+        },
     ] {
         assert!(matches!(shim.ask(request), Reply::Failed(_)));
     }
     assert_eq!(shim.state().status, "created");
     // Roles without descriptors fail the request that they were meant for, which ends the shim.
-    shim.send(Request::Descriptors { roles: vec![FdRole::Config, FdRole::Rootfs] }, &[]);
+    shim.send(
+        Request::Descriptors {
+            roles: vec![FdRole::Config, FdRole::Rootfs],
+        },
+        &[],
+    );
     let reply = shim.run(&Spec::sh("true"), Vec::new());
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid), "{reply:?}");
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid),
+        "{reply:?}"
+    );
     shim.ends();
     // And the zygote takes no harm from nonsense either.
     let (socket, _other) = UnixStream::pair().expect("is made");
@@ -116,7 +154,11 @@ fn nonsense_is_answered_and_survived() {
 fn a_shim_runs_one_container() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { open_stdin: true, stdin_once: true, ..Spec::args(&["/bin/cat"]) };
+    let spec = Spec {
+        open_stdin: true,
+        stdin_once: true,
+        ..Spec::args(&["/bin/cat"])
+    };
     let client = shim.start(&spec, framed());
     assert!(matches!(shim.run(&spec, Vec::new()), Reply::Failed(_)));
     drop(client);
@@ -129,22 +171,44 @@ fn a_shim_runs_one_container() {
 fn a_shim_is_isolated_and_named() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let client = shim.start(&Spec { open_stdin: true, stdin_once: true, ..Spec::args(&["/bin/cat"]) }, framed());
+    let client = shim.start(
+        &Spec {
+            open_stdin: true,
+            stdin_once: true,
+            ..Spec::args(&["/bin/cat"])
+        },
+        framed(),
+    );
     let proc = std::path::PathBuf::from(format!("/proc/{}", shim.pid));
     let read = |name: &str| std::fs::read_to_string(proc.join(name)).expect("is read");
     assert_eq!(read("comm"), "gantry-shim\n");
     // Hosts that withhold CAP_SYS_RESOURCE also withhold the title.
     let status = std::fs::read_to_string("/proc/self/status").expect("is read");
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).expect("is there").trim();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .expect("is there")
+        .trim();
     if u64::from_str_radix(effective, 16).expect("is a number") & 1 << 24 != 0 {
-        assert_eq!(read("cmdline"), format!("gantry-shim: {}\0", &shim.id[..12]));
+        assert_eq!(
+            read("cmdline"),
+            format!("gantry-shim: {}\0", &shim.id[..12])
+        );
     }
     let mounts = read("mountinfo");
     assert_eq!(mounts.lines().count(), 1, "{mounts}");
-    assert!(mounts.contains(" / / ro,nosuid,nodev,noexec") && mounts.contains(" - tmpfs gantry-shim "), "{mounts}");
+    assert!(
+        mounts.contains(" / / ro,nosuid,nodev,noexec") && mounts.contains(" - tmpfs gantry-shim "),
+        "{mounts}"
+    );
     let exe = std::fs::read_link(proc.join("exe")).expect("is read");
     assert_eq!(exe.to_string_lossy(), "/memfd:gantry-shim (deleted)");
-    assert_eq!(std::fs::read_dir(proc.join("task")).expect("is read").count(), 1);
+    assert_eq!(
+        std::fs::read_dir(proc.join("task"))
+            .expect("is read")
+            .count(),
+        1
+    );
     drop(client);
     shim.exited();
     shim.ends();

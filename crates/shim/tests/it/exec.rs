@@ -8,27 +8,54 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-pub(crate) fn exec(shim: &mut Shim, id: &str, args: &[&str], terminal: bool, attach: Attach) -> (Reply, Client) {
+pub(crate) fn exec(
+    shim: &mut Shim,
+    id: &str,
+    args: &[&str],
+    terminal: bool,
+    attach: Attach,
+) -> (Reply, Client) {
     let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
     let document = serde_json::to_vec(&process(&args, terminal, 0, 0)).expect("is JSON");
     let document = memfd::sealed_bytes("process", &document).expect("is made");
     let (ours, theirs) = UnixStream::pair().expect("is made");
     let roles = vec![FdRole::Process, FdRole::Attach { index: 0 }];
-    shim.send(Request::Descriptors { roles }, &[document.as_fd(), theirs.as_fd()]);
+    shim.send(
+        Request::Descriptors { roles },
+        &[document.as_fd(), theirs.as_fd()],
+    );
     drop(theirs);
-    let attach = Attach { exec: Some(id.to_owned()), ..attach };
-    let reply = shim.ask(Request::Exec(Exec { id: id.to_owned(), terminal, open_stdin: true, attach: vec![attach] }));
+    let attach = Attach {
+        exec: Some(id.to_owned()),
+        ..attach
+    };
+    let reply = shim.ask(Request::Exec(Exec {
+        id: id.to_owned(),
+        terminal,
+        open_stdin: true,
+        attach: vec![attach],
+    }));
     (reply, Client(ours))
 }
 
 fn sleeping(zygote: &Zygote) -> Shim {
     let mut shim = zygote.shim();
-    shim.start(&Spec::sh("trap 'exit 0' TERM; while :; do sleep 0.05; done"), framed());
+    shim.start(
+        &Spec::sh("trap 'exit 0' TERM; while :; do sleep 0.05; done"),
+        framed(),
+    );
     shim
 }
 
 fn stop(mut shim: Shim) {
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: false }), Reply::Ok);
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 9,
+            all: false
+        }),
+        Reply::Ok
+    );
     assert_eq!(shim.exited().exit_code, 137);
     shim.ends();
 }
@@ -37,13 +64,27 @@ fn stop(mut shim: Shim) {
 fn output_input_and_exit_codes_arrive() {
     let zygote = Zygote::start();
     let mut shim = sleeping(&zygote);
-    let (reply, client) = exec(&mut shim, "e1", &["/bin/sh", "-c", "cat; echo err >&2; exit 9"], false, framed());
-    let Reply::Started { pid, .. } = reply else { panic!("{reply:?}") };
+    let (reply, client) = exec(
+        &mut shim,
+        "e1",
+        &["/bin/sh", "-c", "cat; echo err >&2; exit 9"],
+        false,
+        framed(),
+    );
+    let Reply::Started { pid, .. } = reply else {
+        panic!("{reply:?}")
+    };
     assert_eq!(shim.state().execs, [("e1".to_owned(), pid)]);
     (&client.0).write_all(b"in").expect("is written");
     client.0.shutdown(Shutdown::Write).expect("is half closed");
     assert_eq!(client.streams(), ("in".into(), "err\n".into()));
-    assert_eq!(shim.event(), Event::ExecExited { id: "e1".into(), exit_code: 9 });
+    assert_eq!(
+        shim.event(),
+        Event::ExecExited {
+            id: "e1".into(),
+            exit_code: 9
+        }
+    );
     assert_eq!(shim.state().execs, []);
     assert!(!shim.run_dir().join("exec-e1.json").exists());
     stop(shim);
@@ -54,15 +95,31 @@ fn failures_are_classified() {
     let zygote = Zygote::start();
     let mut shim = sleeping(&zygote);
     let (reply, _) = exec(&mut shim, "e1", &["/no/such"], false, framed());
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::CommandNotFound), "{reply:?}");
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::CommandNotFound),
+        "{reply:?}"
+    );
     let (reply, _) = exec(&mut shim, "../e", &["/bin/true"], false, framed());
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid), "{reply:?}");
-    let reply = shim.ask(Request::Signal { exec: Some("e1".into()), signal: 9, all: false });
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::NoSuchProcess), "{reply:?}");
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid),
+        "{reply:?}"
+    );
+    let reply = shim.ask(Request::Signal {
+        exec: Some("e1".into()),
+        signal: 9,
+        all: false,
+    });
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::NoSuchProcess),
+        "{reply:?}"
+    );
     let (reply, _first) = exec(&mut shim, "e2", &["/bin/cat"], false, framed());
     assert!(matches!(reply, Reply::Started { .. }));
     let (reply, _) = exec(&mut shim, "e2", &["/bin/cat"], false, framed());
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid), "{reply:?}");
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid),
+        "{reply:?}"
+    );
     stop(shim);
 }
 
@@ -70,13 +127,36 @@ fn failures_are_classified() {
 fn signals_and_terminals_work() {
     let zygote = Zygote::start();
     let mut shim = sleeping(&zygote);
-    let (reply, mut client) = exec(&mut shim, "e1", &["/bin/sh", "-c", "tty; echo ready; exec sleep 100"], true, raw());
+    let (reply, mut client) = exec(
+        &mut shim,
+        "e1",
+        &["/bin/sh", "-c", "tty; echo ready; exec sleep 100"],
+        true,
+        raw(),
+    );
     assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
     assert!(client.expect("ready").contains("/dev/pts/"));
-    let reply = shim.ask(Request::Resize { exec: Some("e1".into()), rows: 10, columns: 20 });
+    let reply = shim.ask(Request::Resize {
+        exec: Some("e1".into()),
+        rows: 10,
+        columns: 20,
+    });
     assert_eq!(reply, Reply::Ok);
-    assert_eq!(shim.ask(Request::Signal { exec: Some("e1".into()), signal: 2, all: false }), Reply::Ok);
-    assert_eq!(shim.event(), Event::ExecExited { id: "e1".into(), exit_code: 130 });
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: Some("e1".into()),
+            signal: 2,
+            all: false
+        }),
+        Reply::Ok
+    );
+    assert_eq!(
+        shim.event(),
+        Event::ExecExited {
+            id: "e1".into(),
+            exit_code: 130
+        }
+    );
     stop(shim);
 }
 
@@ -91,7 +171,13 @@ fn background_children_do_not_hang_it() {
     let start = std::time::Instant::now();
     assert_eq!(client.streams().0, "early\nlate\n");
     assert!(start.elapsed().as_secs() < 10);
-    assert_eq!(shim.event(), Event::ExecExited { id: "e1".into(), exit_code: 0 });
+    assert_eq!(
+        shim.event(),
+        Event::ExecExited {
+            id: "e1".into(),
+            exit_code: 0
+        }
+    );
     stop(shim);
 }
 
@@ -99,7 +185,13 @@ fn background_children_do_not_hang_it() {
 fn ends_without_a_daemon_are_kept_for_the_next_one() {
     let zygote = Zygote::start();
     let mut shim = sleeping(&zygote);
-    let (reply, client) = exec(&mut shim, "e1", &["/bin/sh", "-c", "read x; exit 4"], false, framed());
+    let (reply, client) = exec(
+        &mut shim,
+        "e1",
+        &["/bin/sh", "-c", "read x; exit 4"],
+        false,
+        framed(),
+    );
     assert!(matches!(reply, Reply::Started { .. }));
     shim.lose_daemon();
     drop(client);
@@ -109,10 +201,17 @@ fn ends_without_a_daemon_are_kept_for_the_next_one() {
         assert!(std::time::Instant::now() < end);
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
-    let kept: ExecExit = serde_json::from_slice(&std::fs::read(path).expect("is read")).expect("is JSON");
+    let kept: ExecExit =
+        serde_json::from_slice(&std::fs::read(path).expect("is read")).expect("is JSON");
     assert_eq!(kept.exit_code, 4);
     shim.reconnect();
-    assert_eq!(shim.event(), Event::ExecExited { id: "e1".into(), exit_code: 4 });
+    assert_eq!(
+        shim.event(),
+        Event::ExecExited {
+            id: "e1".into(),
+            exit_code: 4
+        }
+    );
     stop(shim);
 }
 
@@ -124,7 +223,14 @@ fn the_end_of_the_container_comes_after_that_of_its_execs() {
         let (reply, _) = exec(&mut shim, id, &["/bin/sleep", "1000"], false, framed());
         assert!(matches!(reply, Reply::Started { .. }));
     }
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: false }), Reply::Ok);
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 9,
+            all: false
+        }),
+        Reply::Ok
+    );
     let mut ended = Vec::new();
     loop {
         match shim.event() {

@@ -8,12 +8,22 @@ use std::time::Duration;
 
 fn ticking(zygote: &Zygote) -> (Shim, Client) {
     let mut shim = zygote.shim();
-    let client = shim.start(&Spec::sh("while :; do echo tick; sleep 0.02; done"), crate::world::raw());
+    let client = shim.start(
+        &Spec::sh("while :; do echo tick; sleep 0.02; done"),
+        crate::world::raw(),
+    );
     (shim, client)
 }
 
 fn kill(mut shim: Shim) {
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: true }), Reply::Ok);
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 9,
+            all: true
+        }),
+        Reply::Ok
+    );
     shim.exited();
     shim.ends();
 }
@@ -27,10 +37,20 @@ fn a_paused_container_stands_still() {
     assert_eq!(shim.state().status, "paused");
     assert!(matches!(shim.ask(Request::Pause), Reply::Failed(_)));
     let (reply, _) = crate::exec::exec(&mut shim, "e1", &["/bin/true"], false, framed());
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.message == "container is paused"), "{reply:?}");
-    client.0.set_read_timeout(Some(Duration::from_millis(200))).expect("is set");
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.message == "container is paused"),
+        "{reply:?}"
+    );
+    client
+        .0
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("is set");
     let mut buffer = [0; 4096];
-    while client.0.read(&mut buffer).is_ok_and(|length| length == buffer.len()) {}
+    while client
+        .0
+        .read(&mut buffer)
+        .is_ok_and(|length| length == buffer.len())
+    {}
     assert!(client.0.read(&mut buffer).is_err(), "still ticking");
     assert_eq!(shim.ask(Request::Resume), Reply::Ok);
     client.expect("tick");
@@ -42,16 +62,36 @@ fn a_paused_container_stands_still() {
 fn counters_and_limits_are_those_of_the_container() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { resources: json!({ "pids": { "limit": 33 }, "memory": { "limit": 67_108_864 } }), ..Spec::sh("sleep 1000") };
+    let spec = Spec {
+        resources: json!({ "pids": { "limit": 33 }, "memory": { "limit": 67_108_864 } }),
+        ..Spec::sh("sleep 1000")
+    };
     shim.start(&spec, framed());
-    let Reply::Stats(stats) = shim.ask(Request::Stats) else { panic!("no counters") };
-    assert!(stats.iter().any(|(_, value)| value.trim() == "67108864"), "{stats:?}");
-    let reply = shim.ask(Request::Update { resources: json!({ "memory": { "limit": 33_554_432 } }) });
+    let Reply::Stats(stats) = shim.ask(Request::Stats) else {
+        panic!("no counters")
+    };
+    assert!(
+        stats.iter().any(|(_, value)| value.trim() == "67108864"),
+        "{stats:?}"
+    );
+    let reply = shim.ask(Request::Update {
+        resources: json!({ "memory": { "limit": 33_554_432 } }),
+    });
     assert_eq!(reply, Reply::Ok);
-    let Reply::Stats(stats) = shim.ask(Request::Stats) else { panic!("no counters") };
-    assert!(stats.iter().any(|(_, value)| value.trim() == "33554432"), "{stats:?}");
-    let reply = shim.ask(Request::Update { resources: json!({ "memory": "much" }) });
-    assert!(matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid), "{reply:?}");
+    let Reply::Stats(stats) = shim.ask(Request::Stats) else {
+        panic!("no counters")
+    };
+    assert!(
+        stats.iter().any(|(_, value)| value.trim() == "33554432"),
+        "{stats:?}"
+    );
+    let reply = shim.ask(Request::Update {
+        resources: json!({ "memory": "much" }),
+    });
+    assert!(
+        matches!(&reply, Reply::Failed(failure) if failure.kind == FailureKind::Invalid),
+        "{reply:?}"
+    );
     kill(shim);
 }
 
@@ -61,7 +101,10 @@ fn memory_running_out_is_told() {
     let mut shim = zygote.shim();
     let limit = json!({ "memory": { "limit": 16_777_216, "swap": 16_777_216 } });
     // The shell lives on, so that the event comes before the end.
-    let spec = Spec { resources: limit, ..Spec::sh("head -c 200000000 /dev/zero | tail | wc -c; sleep 0.5; exit 1") };
+    let spec = Spec {
+        resources: limit,
+        ..Spec::sh("head -c 200000000 /dev/zero | tail | wc -c; sleep 0.5; exit 1")
+    };
     shim.start(&spec, framed());
     assert_eq!(shim.event(), Event::OutOfMemory);
     let exit = shim.exited();
@@ -75,7 +118,10 @@ fn an_init_killed_for_memory_says_so() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
     let limit = json!({ "memory": { "limit": 16_777_216, "swap": 16_777_216 } });
-    let spec = Spec { resources: limit, ..Spec::args(&["/usr/bin/tail", "/dev/zero"]) };
+    let spec = Spec {
+        resources: limit,
+        ..Spec::args(&["/usr/bin/tail", "/dev/zero"])
+    };
     shim.start(&spec, framed());
     let exit = shim.exited();
     assert!(exit.oom_killed);

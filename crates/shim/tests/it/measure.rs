@@ -5,7 +5,11 @@ use gantry_shim_protocol::{Attach, Log, Reply, Request};
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-const BYTES: u64 = if cfg!(debug_assertions) { 64 << 20 } else { 1 << 30 };
+const BYTES: u64 = if cfg!(debug_assertions) {
+    64 << 20
+} else {
+    1 << 30
+};
 
 fn count(client: Client) -> u64 {
     let mut stream = client.0;
@@ -19,19 +23,34 @@ fn count(client: Client) -> u64 {
     }
 }
 
-fn rate(bytes: u64, start: Instant) -> f64 {
-    bytes as f64 / start.elapsed().as_secs_f64() / 1e6
+/// Megabytes a second.
+fn rate(bytes: u64, start: Instant) -> u128 {
+    u128::from(bytes) / start.elapsed().as_micros()
+}
+
+fn milliseconds_each(start: Instant, count: u32) -> f64 {
+    (start.elapsed() / count).as_secs_f64() * 1e3
 }
 
 #[test]
 fn throughput() {
     let zygote = Zygote::start();
-    let lines = format!("yes 'a line of a program that logs a lot, of about the usual length of 80' | head -c {BYTES}");
+    let lines = format!(
+        "yes 'a line of a program that logs a lot, of about the usual length of 80' | head -c {BYTES}"
+    );
     let zeros = format!("exec head -c {BYTES} /dev/zero");
     let logged = Spec::sh(&lines);
-    let unlogged = Spec { log: Log::None, ..Spec::sh(&zeros) };
+    let unlogged = Spec {
+        log: Log::None,
+        ..Spec::sh(&zeros)
+    };
     let long = Spec::sh(&format!("tr '\\0' x < /dev/zero | head -c {BYTES}"));
-    let nothing = Attach { stdin: false, stdout: false, stderr: false, ..framed() };
+    let nothing = Attach {
+        stdin: false,
+        stdout: false,
+        stderr: false,
+        ..framed()
+    };
     for (name, spec, attach) in [
         ("log only, lines of 70 bytes", &logged, &nothing),
         ("log only, no newlines", &long, &nothing),
@@ -44,7 +63,7 @@ fn throughput() {
         let client = shim.start(spec, attach.clone());
         let received = count(client);
         shim.exited();
-        println!("{name}: {:.0} MB/s", rate(BYTES, start));
+        println!("{name}: {} MB/s", rate(BYTES, start));
         assert!(!attach.stdout || received >= BYTES);
         shim.ends();
     }
@@ -52,7 +71,7 @@ fn throughput() {
 
 #[test]
 fn memory_and_latency() {
-    const COUNT: usize = 20;
+    const COUNT: u32 = 20;
     let zygote = Zygote::start();
     let mut shims = Vec::new();
     let start = Instant::now();
@@ -62,13 +81,23 @@ fn memory_and_latency() {
         assert!(matches!(started, Reply::Started { .. }), "{started:?}");
         shims.push(shim);
     }
-    println!("fork to started: {:.2} ms each", start.elapsed().as_secs_f64() * 1e3 / COUNT as f64);
+    println!(
+        "fork to started: {:.2} ms each",
+        milliseconds_each(start, COUNT)
+    );
     std::thread::sleep(Duration::from_millis(1500));
-    let rollup = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("is read");
+    let rollup =
+        |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("is read");
     for field in ["Rss", "Pss", "Private_Dirty", "Private_Clean"] {
-        let sum: u64 = shims.iter().map(|shim| field_kib(&rollup(shim.pid), field)).sum();
-        println!("{field} per idle shim: {} KiB", sum / COUNT as u64);
-        assert!(field != "Private_Dirty" || sum / (COUNT as u64) < 200, "the shim has grown");
+        let sum: u64 = shims
+            .iter()
+            .map(|shim| field_kib(&rollup(shim.pid), field))
+            .sum();
+        println!("{field} per idle shim: {} KiB", sum / u64::from(COUNT));
+        assert!(
+            field != "Private_Dirty" || sum / u64::from(COUNT) < 200,
+            "the shim has grown"
+        );
     }
     let of_zygote = rollup(i32::try_from(zygote.pid()).expect("fits"));
     println!("Pss of the zygote: {} KiB", field_kib(&of_zygote, "Pss"));
@@ -78,14 +107,30 @@ fn memory_and_latency() {
         assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
         client.rest();
     }
-    println!("exec to end: {:.2} ms each", start.elapsed().as_secs_f64() * 1e3 / COUNT as f64);
+    println!(
+        "exec to end: {:.2} ms each",
+        milliseconds_each(start, COUNT)
+    );
     for shim in &mut shims {
-        assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: false }), Reply::Ok);
+        assert_eq!(
+            shim.ask(Request::Signal {
+                exec: None,
+                signal: 9,
+                all: false
+            }),
+            Reply::Ok
+        );
         shim.exited();
     }
 }
 
 fn field_kib(rollup: &str, field: &str) -> u64 {
-    let line = rollup.lines().find(|line| line.starts_with(&format!("{field}:"))).expect("has the field");
-    line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).expect("is a number")
+    let line = rollup
+        .lines()
+        .find(|line| line.starts_with(&format!("{field}:")))
+        .expect("has the field");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|value| value.parse().ok())
+        .expect("is a number")
 }

@@ -6,9 +6,18 @@ use gantry_shim_protocol::{Event, FailureKind, Log, Reply, Request};
 #[test]
 fn output_and_exit_codes_arrive() {
     let zygote = Zygote::start();
-    assert_eq!(outcome(&zygote, &Spec::args(&["/bin/true"])), (0, String::new(), String::new()));
-    assert_eq!(outcome(&zygote, &Spec::sh("echo out; echo err >&2; exit 7")), (7, "out\n".into(), "err\n".into()));
-    assert_eq!(outcome(&zygote, &Spec::sh("sh -c 'kill -KILL $$'; exit $?")).0, 137);
+    assert_eq!(
+        outcome(&zygote, &Spec::args(&["/bin/true"])),
+        (0, String::new(), String::new())
+    );
+    assert_eq!(
+        outcome(&zygote, &Spec::sh("echo out; echo err >&2; exit 7")),
+        (7, "out\n".into(), "err\n".into())
+    );
+    assert_eq!(
+        outcome(&zygote, &Spec::sh("sh -c 'kill -KILL $$'; exit $?")).0,
+        137
+    );
 }
 
 #[test]
@@ -33,10 +42,18 @@ fn signals_reach_init() {
     let zygote = Zygote::start();
     for (signal, code) in [(15, 43), (9, 137), (35, 44)] {
         let mut shim = zygote.shim();
-        let script = "trap 'exit 43' TERM; trap 'exit 44' 35; echo ready; while :; do sleep 0.05; done";
+        let script =
+            "trap 'exit 43' TERM; trap 'exit 44' 35; echo ready; while :; do sleep 0.05; done";
         let mut client = shim.start(&Spec::sh(script), framed());
         client.expect("ready");
-        assert_eq!(shim.ask(Request::Signal { exec: None, signal, all: false }), Reply::Ok);
+        assert_eq!(
+            shim.ask(Request::Signal {
+                exec: None,
+                signal,
+                all: false
+            }),
+            Reply::Ok
+        );
         assert_eq!(shim.exited().exit_code, code);
         shim.ends();
     }
@@ -46,11 +63,23 @@ fn signals_reach_init() {
 fn every_process_is_signalled_at_once() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let mut client = shim.start(&Spec::sh("sleep 1000 & sleep 1000 & echo ready; wait; wait"), framed());
+    let mut client = shim.start(
+        &Spec::sh("sleep 1000 & sleep 1000 & echo ready; wait; wait"),
+        framed(),
+    );
     client.expect("ready");
-    let Reply::Processes(processes) = shim.ask(Request::Processes) else { panic!("no processes") };
+    let Reply::Processes(processes) = shim.ask(Request::Processes) else {
+        panic!("no processes")
+    };
     assert_eq!(processes.len(), 3);
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 9, all: true }), Reply::Ok);
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 9,
+            all: true
+        }),
+        Reply::Ok
+    );
     assert_eq!(shim.exited().exit_code, 137);
     shim.ends();
 }
@@ -65,15 +94,29 @@ fn a_process_has_three_descriptors_and_no_trace_of_the_shim() {
     let lines: Vec<&str> = stdout.lines().collect();
     // `ls` has one descriptor of its own, for the directory.
     assert_eq!(lines[..4], ["0", "1", "2", "3"], "{stdout}");
-    assert_eq!(lines[4..7], ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000", "0"], "{stdout}");
+    assert_eq!(
+        lines[4..7],
+        [
+            "SigBlk:\t0000000000000000",
+            "SigIgn:\t0000000000000000",
+            "0"
+        ],
+        "{stdout}"
+    );
     assert!(!lines[8].contains("gantry"), "{stdout}");
 }
 
 #[test]
 fn output_may_be_reopened_by_an_ordinary_user() {
     let zygote = Zygote::start();
-    let spec = Spec { uid: 1000, ..Spec::sh("id -u; echo out > /dev/stdout; echo err > /dev/stderr") };
-    assert_eq!(outcome(&zygote, &spec), (0, "1000\nout\n".into(), "err\n".into()));
+    let spec = Spec {
+        uid: 1000,
+        ..Spec::sh("id -u; echo out > /dev/stdout; echo err > /dev/stderr")
+    };
+    assert_eq!(
+        outcome(&zygote, &spec),
+        (0, "1000\nout\n".into(), "err\n".into())
+    );
 }
 
 #[test]
@@ -81,10 +124,26 @@ fn an_init_reaps_and_forwards() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
     let script = "trap 'exit 5' TERM; echo $$ ready; while :; do sleep 0.05; done";
-    let mut client = shim.start(&Spec { init: true, ..Spec::sh(script) }, framed());
+    let mut client = shim.start(
+        &Spec {
+            init: true,
+            ..Spec::sh(script)
+        },
+        framed(),
+    );
     let seen = client.expect("ready");
-    assert!(!seen.contains("\u{0}1 ready") && !seen.ends_with(" 1 ready"), "the program is not process 1: {seen:?}");
-    assert_eq!(shim.ask(Request::Signal { exec: None, signal: 15, all: false }), Reply::Ok);
+    assert!(
+        !seen.contains("\u{0}1 ready") && !seen.ends_with(" 1 ready"),
+        "the program is not process 1: {seen:?}"
+    );
+    assert_eq!(
+        shim.ask(Request::Signal {
+            exec: None,
+            signal: 15,
+            all: false
+        }),
+        Reply::Ok
+    );
     assert_eq!(shim.exited().exit_code, 5);
     shim.ends();
 }
@@ -93,7 +152,10 @@ fn an_init_reaps_and_forwards() {
 fn without_own_pids_the_rest_ends_with_init() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let spec = Spec { own_pids: false, ..Spec::sh("(trap '' TERM HUP; echo child; exec sleep 1000) & sleep 0.2; exit 3") };
+    let spec = Spec {
+        own_pids: false,
+        ..Spec::sh("(trap '' TERM HUP; echo child; exec sleep 1000) & sleep 0.2; exit 3")
+    };
     let client = shim.start(&spec, framed());
     assert_eq!(shim.exited().exit_code, 3);
     assert_eq!(client.streams().0, "child\n");
@@ -104,8 +166,17 @@ fn without_own_pids_the_rest_ends_with_init() {
 fn nothing_is_logged_if_nothing_is_to_be_logged() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();
-    let client = shim.start(&Spec { log: Log::None, ..Spec::sh("echo x") }, framed());
-    assert_eq!(shim.event(), Event::Exited(gantry_shim_protocol::Exit { ..shim_exit(&shim) }));
+    let client = shim.start(
+        &Spec {
+            log: Log::None,
+            ..Spec::sh("echo x")
+        },
+        framed(),
+    );
+    assert_eq!(
+        shim.event(),
+        Event::Exited(gantry_shim_protocol::Exit { ..shim_exit(&shim) })
+    );
     assert_eq!(client.streams().0, "x\n");
     assert!(!shim.log_path().exists());
     shim.ends();

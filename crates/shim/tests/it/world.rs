@@ -1,7 +1,8 @@
 //! A zygote and its shims as the daemon sees them.
 
 use gantry_shim_protocol::{
-    Attach, Event, Exit, FdRole, Log, PACKET_MAX, Reply, Request, RequestPacket, Run, ShimPacket, State, ZygoteRequest,
+    Attach, Event, Exit, FdRole, Log, PACKET_MAX, Reply, Request, RequestPacket, Run, ShimPacket,
+    State, ZygoteRequest,
 };
 use gantry_sys::mount::{Attributes, Change};
 use gantry_sys::{fdpass, memfd, mount, pidfd};
@@ -38,7 +39,10 @@ impl Zygote {
             .stdout(Stdio::null())
             .spawn()
             .expect("starts");
-        Self { child, socket: Some(ours) }
+        Self {
+            child,
+            socket: Some(ours),
+        }
     }
 
     pub(crate) fn socket(&self) -> &OwnedFd {
@@ -57,10 +61,21 @@ impl Zygote {
         let request = serde_json::to_vec(&ZygoteRequest::Fork { id: id.clone() }).expect("is JSON");
         fdpass::send(self.socket(), &request, &[theirs.as_fd()]).expect("is sent");
         drop(theirs);
-        let folder = tempfile::Builder::new().prefix("gantry-shim-test-").tempdir().expect("is made");
+        let folder = tempfile::Builder::new()
+            .prefix("gantry-shim-test-")
+            .tempdir()
+            .expect("is made");
         std::fs::create_dir(folder.path().join("run")).expect("is made");
         std::fs::create_dir(folder.path().join("log")).expect("is made");
-        let mut shim = Shim { id, folder, socket: ours, seq: 0, events: VecDeque::new(), pid: 0, own_log_dir: None };
+        let mut shim = Shim {
+            id,
+            folder,
+            socket: ours,
+            seq: 0,
+            events: VecDeque::new(),
+            pid: 0,
+            own_log_dir: None,
+        };
         shim.greet();
         shim
     }
@@ -78,7 +93,10 @@ impl Drop for Zygote {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        assert!(std::thread::panicking(), "the zygote did not end with its socket");
+        assert!(
+            std::thread::panicking(),
+            "the zygote did not end with its socket"
+        );
     }
 }
 
@@ -108,7 +126,12 @@ impl Spec {
             terminal: false,
             open_stdin: false,
             stdin_once: false,
-            log: Log::JsonFile { file: "json.log".into(), max_size: None, max_files: 1, attributes: Vec::new() },
+            log: Log::JsonFile {
+                file: "json.log".into(),
+                max_size: None,
+                max_files: 1,
+                attributes: Vec::new(),
+            },
             init: false,
             resources: json!({}),
             uid: 0,
@@ -124,7 +147,10 @@ impl Spec {
         if self.own_pids {
             kinds.push("pid");
         }
-        let namespaces: Vec<Value> = kinds.into_iter().map(|kind| json!({ "type": kind })).collect();
+        let namespaces: Vec<Value> = kinds
+            .into_iter()
+            .map(|kind| json!({ "type": kind }))
+            .collect();
         let nosuid = ["nosuid", "noexec", "nodev"];
         json!({
             "ociVersion": "1.2.0",
@@ -147,7 +173,13 @@ impl Spec {
 }
 
 pub(crate) fn process(args: &[String], terminal: bool, uid: u32, oom_score_adj: i32) -> Value {
-    let capabilities = ["CAP_CHOWN", "CAP_KILL", "CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE"];
+    let capabilities = [
+        "CAP_CHOWN",
+        "CAP_KILL",
+        "CAP_SETUID",
+        "CAP_SETGID",
+        "CAP_DAC_OVERRIDE",
+    ];
     json!({
         "terminal": terminal,
         "user": { "uid": uid, "gid": uid },
@@ -161,12 +193,24 @@ pub(crate) fn process(args: &[String], terminal: bool, uid: u32, oom_score_adj: 
 
 /// A client's attach with all streams, framed.
 pub(crate) fn framed() -> Attach {
-    Attach { exec: None, stdin: true, stdout: true, stderr: true, framed: true, detach_keys: Vec::new(), input: Vec::new() }
+    Attach {
+        exec: None,
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        framed: true,
+        detach_keys: Vec::new(),
+        input: Vec::new(),
+    }
 }
 
 /// A client's attach with all streams, as terminals have it.
 pub(crate) fn raw() -> Attach {
-    Attach { framed: false, detach_keys: vec![16, 17], ..framed() }
+    Attach {
+        framed: false,
+        detach_keys: vec![16, 17],
+        ..framed()
+    }
 }
 
 /// One shim, from the daemon's side.
@@ -197,7 +241,9 @@ impl Shim {
     }
     pub(crate) fn log_dir_content(&self, name: &str) -> String {
         let mut text = String::new();
-        File::from(self.open_log(name, OFlags::RDONLY)).read_to_string(&mut text).expect("is read");
+        File::from(self.open_log(name, OFlags::RDONLY))
+            .read_to_string(&mut text)
+            .expect("is read");
         text
     }
     pub(crate) fn truncate_log(&self, name: &str) {
@@ -210,7 +256,8 @@ impl Shim {
 
     fn greet(&mut self) {
         let patience = rustix::net::sockopt::Timeout::Recv;
-        rustix::net::sockopt::set_socket_timeout(&self.socket, patience, Some(PATIENCE)).expect("is set");
+        rustix::net::sockopt::set_socket_timeout(&self.socket, patience, Some(PATIENCE))
+            .expect("is set");
         match self.receive().expect("is a packet") {
             ShimPacket::Event(Event::Hello { version: 1, pid }) => self.pid = pid,
             other => panic!("no hello but {other:?}"),
@@ -225,8 +272,16 @@ impl Shim {
 
     pub(crate) fn send(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> u64 {
         self.seq += 1;
-        let packet = RequestPacket { seq: self.seq, request };
-        fdpass::send(&self.socket, &serde_json::to_vec(&packet).expect("is JSON"), fds).expect("is sent");
+        let packet = RequestPacket {
+            seq: self.seq,
+            request,
+        };
+        fdpass::send(
+            &self.socket,
+            &serde_json::to_vec(&packet).expect("is JSON"),
+            fds,
+        )
+        .expect("is sent");
         self.seq
     }
 
@@ -268,7 +323,7 @@ impl Shim {
             match self.event() {
                 Event::Exited(exit) => return exit,
                 Event::OutOfMemory | Event::Detached { .. } | Event::ExecExited { .. } => {}
-                other => panic!("unexpected {other:?}"),
+                other @ Event::Hello { .. } => panic!("unexpected {other:?}"),
             }
         }
     }
@@ -297,7 +352,10 @@ impl Shim {
 
     /// Sends everything for a run; clients with their sockets.
     pub(crate) fn run(&mut self, spec: &Spec, clients: Vec<(Attach, UnixStream)>) -> Reply {
-        let config = memfd::sealed_bytes("config", &serde_json::to_vec(&spec.config(&self.id)).expect("is JSON"));
+        let config = memfd::sealed_bytes(
+            "config",
+            &serde_json::to_vec(&spec.config(&self.id)).expect("is JSON"),
+        );
         let config = config.expect("is made");
         let rootfs = host_root();
         let run_dir = File::open(self.run_dir()).expect("opens");
@@ -308,8 +366,20 @@ impl Shim {
         let socket_path = self.run_dir().join("shim.sock");
         let _ = std::fs::remove_file(&socket_path);
         let listener = fdpass::listen(&socket_path).expect("listens");
-        let mut roles = vec![FdRole::Config, FdRole::Rootfs, FdRole::RunDir, FdRole::LogDir, FdRole::Listener];
-        let mut fds = vec![config.as_fd(), rootfs.as_fd(), run_dir.as_fd(), log_dir.as_fd(), listener.as_fd()];
+        let mut roles = vec![
+            FdRole::Config,
+            FdRole::Rootfs,
+            FdRole::RunDir,
+            FdRole::LogDir,
+            FdRole::Listener,
+        ];
+        let mut fds = vec![
+            config.as_fd(),
+            rootfs.as_fd(),
+            run_dir.as_fd(),
+            log_dir.as_fd(),
+            listener.as_fd(),
+        ];
         for (index, (_, socket)) in clients.iter().enumerate() {
             roles.push(FdRole::Attach { index });
             fds.push(socket.as_fd());
@@ -338,7 +408,10 @@ impl Shim {
     /// Attaches another client.
     pub(crate) fn attach(&mut self, attach: Attach) -> Client {
         let (ours, theirs) = UnixStream::pair().expect("is made");
-        assert_eq!(self.ask_with(Request::Attach(attach), &[theirs.as_fd()]), Reply::Ok);
+        assert_eq!(
+            self.ask_with(Request::Attach(attach), &[theirs.as_fd()]),
+            Reply::Ok
+        );
         Client(ours)
     }
 
@@ -359,16 +432,26 @@ impl Shim {
 impl Drop for Shim {
     fn drop(&mut self) {
         // Whatever the test did: nothing of its container may stay.
-        let Ok(shim) = pidfd::open(self.pid) else { return };
-        if let Ok(children) = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid)) {
-            for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        let Ok(shim) = pidfd::open(self.pid) else {
+            return;
+        };
+        if let Ok(children) =
+            std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.pid))
+        {
+            for child in children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+            {
                 let _ = pidfd::open(child).and_then(|child| pidfd::send_signal(child, 9));
             }
         }
         self.lose_daemon();
         if !pidfd::wait_for_end(&shim, Some(10_000)).unwrap_or(true) {
             let _ = pidfd::send_signal(&shim, 9);
-            assert!(std::thread::panicking(), "the shim did not end after its container");
+            assert!(
+                std::thread::panicking(),
+                "the shim did not end after its container"
+            );
         }
     }
 }
@@ -397,10 +480,13 @@ impl Client {
         self.0.set_read_timeout(Some(PATIENCE)).expect("is set");
         let mut seen = Vec::new();
         let mut byte = [0];
-        while !String::from_utf8_lossy(&seen).contains(wanted) {
+        while !seen.ends_with(wanted.as_bytes()) {
             match self.0.read(&mut byte) {
                 Ok(1) => seen.push(byte[0]),
-                other => panic!("waited for {wanted:?}, got {other:?} after {:?}", String::from_utf8_lossy(&seen)),
+                other => panic!(
+                    "waited for {wanted:?}, got {other:?} after {:?}",
+                    String::from_utf8_lossy(&seen)
+                ),
             }
         }
         String::from_utf8_lossy(&seen).into_owned()
@@ -427,7 +513,10 @@ pub(crate) fn demultiplex(mut bytes: &[u8]) -> (Vec<u8>, Vec<u8>) {
 /// This machine's root as a detached, read-only mount without anything that is mounted below it.
 fn host_root() -> OwnedFd {
     let root = mount::clone_path(Path::new("/"), false).expect("is cloned");
-    let change = Change { set: Attributes::READ_ONLY, ..Change::default() };
+    let change = Change {
+        set: Attributes::READ_ONLY,
+        ..Change::default()
+    };
     mount::change(&root, &change).expect("is made read-only");
     root
 }
@@ -439,8 +528,10 @@ pub(crate) fn outcome(zygote: &Zygote, spec: &Spec) -> (i32, String, String) {
     let exit = shim.exited();
     let (stdout, stderr) = client.streams();
     shim.ends();
-    let recorded: Exit =
-        serde_json::from_slice(&std::fs::read(shim.run_dir().join("exit.json")).expect("was written")).expect("is JSON");
+    let recorded: Exit = serde_json::from_slice(
+        &std::fs::read(shim.run_dir().join("exit.json")).expect("was written"),
+    )
+    .expect("is JSON");
     assert_eq!(recorded, exit);
     (exit.exit_code, stdout, stderr)
 }
