@@ -38,7 +38,7 @@ impl Staged {
     /// The one descriptor with this role, if there is one.
     pub(super) fn optional(&mut self, role: &FdRole) -> Option<OwnedFd> {
         let index = self.items.iter().position(|(item, _)| item == role)?;
-        Some(self.items.swap_remove(index).1)
+        Some(self.items.remove(index).1)
     }
 
     /// The one descriptor with this role.
