@@ -87,3 +87,45 @@ impl Sets {
 pub fn keep_across_setuid(keep: bool) -> Result<()> {
     thread::set_keep_capabilities(keep).map_err(std::io::Error::from).context("unable to set keep caps")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_bits_and_unknown_ones_are_told_once() {
+        let one = |name: &str| vec![name.to_owned()];
+        let document = Capabilities {
+            bounding: vec!["CAP_CHOWN".to_owned(), "CAP_BPF".to_owned(), "CAP_FLY".to_owned()],
+            effective: one("CAP_CHOWN"),
+            permitted: one("CAP_FLY"),
+            ..Capabilities::default()
+        };
+        let (sets, unknown) = Sets::parse(&document);
+        assert_eq!(sets, Sets { bounding: 1 | 1 << 39, effective: 1, ..Sets::default() });
+        assert_eq!(unknown, ["CAP_FLY"]);
+    }
+
+    #[test]
+    fn the_kernel_has_all_five_sets_afterwards() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return;
+        }
+        // Capabilities belong to a thread.
+        let status = std::thread::spawn(|| {
+            let bits = |numbers: &[u32]| numbers.iter().map(|number| 1 << number).sum();
+            let sets = Sets { bounding: bits(&[0, 6, 10]), effective: bits(&[0, 10]), permitted: bits(&[0, 6, 10]), inheritable: bits(&[10]), ambient: bits(&[10]) };
+            keep_across_setuid(true).expect("is set");
+            sets.drop_bounding().expect("is dropped");
+            sets.apply().expect("is set");
+            let wider = Sets { permitted: bits(&[21]), ..sets };
+            assert_eq!(wider.apply().expect_err("is more than there is").to_string(), "unable to apply caps: operation not permitted");
+            std::fs::read_to_string("/proc/thread-self/status").expect("is read")
+        });
+        let status = status.join().expect("ends");
+        for (name, value) in [("CapInh", "400"), ("CapPrm", "441"), ("CapEff", "401"), ("CapBnd", "441"), ("CapAmb", "400")] {
+            assert!(status.contains(&format!("{name}:\t0000000000000{value}")), "{name} in {status}");
+        }
+    }
+}

@@ -200,7 +200,7 @@ fn pids_limit_holds(world: &World) {
         loop {
             #[expect(unsafe_code, reason = "the child of a process with one thread has one thread")]
             // SAFETY: see the reason above.
-            let spawned = unsafe { clone::spawn(&clone::Clone::default(), || sleep_forever()) };
+            let spawned = unsafe { clone::spawn(&clone::Clone::default(), sleep_forever) };
             match spawned {
                 Ok(child) => children.push(child),
                 Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => break,
@@ -216,7 +216,7 @@ fn pids_limit_holds(world: &World) {
 
 fn sleep_forever() -> i32 {
     loop {
-        std::thread::sleep(Duration::from_secs(60));
+        std::thread::sleep(Duration::from_mins(1));
     }
 }
 
@@ -372,7 +372,7 @@ fn is_not_shared(world: &World) {
     let path = path(world.name());
     let cgroup = world.cgroups.create(&path, &Resources::default()).expect("is made");
     world.cgroups.create(&path, &Resources::default()).expect("an empty one is taken over");
-    let child = member(&cgroup, || sleep_forever());
+    let child = member(&cgroup, sleep_forever);
     until("it joins", || cgroup.procs().expect("are listed").contains(&child.pid));
     let text = world.cgroups.create(&path, &Resources::default()).expect_err("must be refused").to_string();
     assert_eq!(text, "container's cgroup is not empty: 1 process(es) found");
@@ -391,7 +391,7 @@ fn removal_takes_nested_ones_along(world: &World) {
     }
     let inner = world.cgroups.find(&cgroup.paths().into_iter().map(|(name, path)| (name, path + "/a")).collect::<Vec<_>>());
     // Controllers of v2 may not be shared with processes in between, but a v2 cgroup without any may hold both.
-    let child = member(&inner, || sleep_forever());
+    let child = member(&inner, sleep_forever);
     until("it is seen from outside", || cgroup.procs().expect("are listed").contains(&child.pid));
     assert!(cgroup.kill_all().expect("is killed"));
     assert_eq!(exit_code(&child), 137);

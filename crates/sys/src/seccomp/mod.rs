@@ -6,6 +6,8 @@
 
 mod arch;
 mod install;
+#[cfg(test)]
+mod live;
 pub mod profile;
 mod program;
 mod rule;
