@@ -14,6 +14,8 @@ mod save;
 mod snapshot;
 mod store;
 mod tag;
+#[expect(dead_code, reason = "first users follow")]
+mod tar;
 
 pub use export::export;
 pub use import::ImportOptions;
