@@ -6,9 +6,9 @@
 //! the way of a start or a stop: closing the namespace takes the pair with it.
 
 use crate::link::{self, MacAddress};
-use crate::netlink::{Refusal, Socket, allow};
+use crate::netlink::{Refusal, Socket};
 use crate::{route, sysctl};
-use gantry_base::{Context as _, Error, Result};
+use gantry_base::{Error, Result};
 use gantry_sys::netns;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -67,24 +67,23 @@ pub fn create(host: &mut Socket, endpoints: &[Endpoint]) -> Result<OwnedFd> {
     for endpoint in endpoints {
         endpoint.check()?;
     }
-    let (namespace, result) = netns::create_with(|| {
-        let namespace = netns::current()?;
+    netns::create_here(|| {
         let mut inside = Socket::route()?;
+        let namespace = inside.namespace()?;
         if endpoints.is_empty() {
-            return link::set_up(&mut inside, "lo");
+            link::set_up(&mut inside, "lo")?;
         }
         for endpoint in endpoints {
             attach_here(host, &mut inside, namespace.as_fd(), endpoint)?;
         }
-        Ok(())
-    })?;
-    result.map(|()| namespace)
+        Ok(namespace)
+    })?
 }
 
 /// Attaches one more endpoint to the network namespace `namespace`, and sets its `lo` up.
 pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Attached> {
     endpoint.check()?;
-    netns::run_in(namespace, || attach_here(host, &mut Socket::route()?, namespace, endpoint))?
+    netns::run_here(namespace, || attach_here(host, &mut Socket::route()?, namespace, endpoint))?
 }
 
 /// Deletes the pair of which `host_name` is the end on the host; false if there is none.
@@ -156,12 +155,13 @@ impl Endpoint {
 
     /// What is set on the host end while its peer is still down: no IPv6 address of its own, which would cost duplicate
     /// address detection under the shared lock, and the options of the bridge port.
-    fn port_options(&self) -> LinkMessage {
+    fn port_options(&self, kernel_has_v6: bool) -> LinkMessage {
         let mut port = LinkMessage::default();
-        port.attributes = vec![
-            LinkAttribute::IfName(self.host_name.clone()),
-            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])]),
-        ];
+        port.attributes.push(LinkAttribute::IfName(self.host_name.clone()));
+        if kernel_has_v6 {
+            let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+            port.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_address])]));
+        }
         let mut options = Vec::new();
         if self.is_isolated {
             options.push(InfoBridgePort::Isolated(true));
@@ -187,31 +187,39 @@ fn attach_here(
     endpoint: &Endpoint,
 ) -> Result<Attached> {
     let Endpoint { host_name, container_name, bridge, .. } = endpoint;
-    let bridge_index = bridge_index(host, bridge)?;
-    let pair = RouteNetlinkMessage::NewLink(endpoint.new_pair(namespace, bridge_index));
-    host.request(pair, NLM_F_CREATE | NLM_F_EXCL)
-        .with_context(|| format!("cannot create the link pair {host_name} and {container_name} on bridge {bridge}"))?;
-    // The pair is removed by the caller's namespace going away; a failure below needs no undoing here.
-    // `NEWLINK` of what exists changes it; unlike `SETLINK`, it takes the options of a bridge's port too.
-    allow(host.request(RouteNetlinkMessage::NewLink(endpoint.port_options()), 0), &[libc::EAFNOSUPPORT])
-        .with_context(|| format!("cannot set the options of {host_name} as a port of bridge {bridge}"))?;
+    let bridge_index = link::index(host, bridge).map_err(|_| Error::not_found(format!("bridge {bridge} does not exist")))?;
+    let make = [
+        (RouteNetlinkMessage::NewLink(endpoint.new_pair(namespace, bridge_index)), NLM_F_CREATE | NLM_F_EXCL),
+        // `NEWLINK` of what exists changes it; unlike `SETLINK`, it takes the options of a bridge's port too.
+        (RouteNetlinkMessage::NewLink(endpoint.port_options(true)), 0),
+    ];
+    // On failure the pair, if it was made, goes with the namespace: nothing needs undoing here.
+    match host.batch(make) {
+        // A kernel without IPv6 refuses to hear of it.
+        Err(Refusal { index: 1, errno: libc::EAFNOSUPPORT, .. }) => {
+            host.request(RouteNetlinkMessage::NewLink(endpoint.port_options(false)), 0)
+        }
+        other => other,
+    }
+    .map_err(|refusal| not_made(host, endpoint, refusal))?;
     if endpoint.v6.is_none() {
         sysctl::set_if_present(&format!("ipv6/conf/{container_name}/disable_ipv6"), "1")?;
     }
     let index = link::index(inside, container_name)?;
-    inside
-        .batch(configuration(endpoint, index))
-        .map_err(|refusal| describe(endpoint, index, refusal))?;
-    // See the module's text: this call is what makes the first packet get through.
-    link::index(host, host_name)?;
+    inside.batch(configuration(endpoint, index)).map_err(|refusal| describe(endpoint, index, refusal))?;
+    link::settle(host, host_name)?;
     Ok(Attached { container_index: index })
 }
 
-fn bridge_index(host: &mut Socket, bridge: &str) -> Result<u32> {
-    match link::find(host, bridge)? {
-        Some(link) if link.kind.as_deref() == Some("bridge") => Ok(link.index),
-        Some(_) => Err(Error::conflict(format!("existing interface {bridge} is not a bridge"))),
-        None => Err(Error::not_found(format!("bridge {bridge} does not exist"))),
+/// Why the pair was not made; looks for the reason that the kernel does not give.
+fn not_made(host: &mut Socket, endpoint: &Endpoint, refusal: Refusal) -> Error {
+    let Endpoint { host_name, container_name, bridge, .. } = endpoint;
+    match link::find(host, bridge) {
+        Ok(Some(link)) if link.kind.as_deref() != Some("bridge") => {
+            Error::conflict(format!("existing interface {bridge} is not a bridge"))
+        }
+        _ => Error::from(refusal)
+            .prefixed(format!("cannot create the link pair {host_name} and {container_name} on bridge {bridge}")),
     }
 }
 

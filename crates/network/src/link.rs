@@ -3,7 +3,7 @@
 use crate::netlink::Socket;
 use gantry_base::{Context as _, Error, Result};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkMessage};
 use std::fmt;
 use std::str::FromStr;
 
@@ -36,9 +36,7 @@ pub struct Link {
 /// The link called `name`, if there is one.
 pub fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>> {
     check_name(name)?;
-    let mut request = LinkMessage::default();
-    request.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    match socket.get(RouteNetlinkMessage::GetLink(request)) {
+    match socket.get(RouteNetlinkMessage::GetLink(named(name))) {
         Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(Link::from(message))),
         Ok(_) => Err(Error::internal(format!("the kernel answered something else than link {name}"))),
         Err(refusal) if refusal.errno == libc::ENODEV => Ok(None),
@@ -47,13 +45,30 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>> {
 }
 
 /// The index of the link called `name`, which must exist.
-///
-/// The request for this one link also makes the kernel do its pending link-state work at once; a list would not.
-pub(crate) fn index(socket: &mut Socket, name: &str) -> Result<u32> {
-    match find(socket, name)? {
-        Some(link) => Ok(link.index),
-        None => Err(Error::not_found(format!("link {name} does not exist"))),
+pub(crate) fn index(socket: &Socket, name: &str) -> Result<u32> {
+    check_name(name)?;
+    match socket.index_of_link(name) {
+        Ok(index) => Ok(index),
+        Err(refusal) if refusal.errno == libc::ENODEV => Err(Error::not_found(format!("link {name} does not exist"))),
+        Err(refusal) => Err(refusal).with_context(|| format!("cannot find link {name}")),
     }
+}
+
+/// Makes the kernel do its pending link-state work at once: the request for a single link does, a list would not.
+pub(crate) fn settle(socket: &mut Socket, name: &str) -> Result<()> {
+    socket
+        .get_and_ignore(RouteNetlinkMessage::GetLink(named(name)))
+        .with_context(|| format!("cannot read link {name}"))
+}
+
+/// A request about the link called `name`, without its counters, which cost more than all the rest.
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]),
+    ];
+    message
 }
 
 /// Every link of the namespace.

@@ -94,23 +94,46 @@ impl Socket {
     /// Asks for one object and returns the kernel's answer.
     pub fn get(&mut self, message: RouteNetlinkMessage) -> Result<RouteNetlinkMessage, Refusal> {
         let mut bytes = Vec::with_capacity(128);
-        // Without the ack flag the answer itself is the only reply.
         self.append(&mut bytes, message, NLM_F_REQUEST);
-        self.send(&bytes)?;
-        let (first, mut answer) = (self.sequence, None);
-        while answer.is_none() {
+        let mut answer = None;
+        self.ask(&bytes, |whole| {
+            answer = Some(parse_route(whole)?);
+            Ok(())
+        })?;
+        answer.ok_or_else(|| Refusal::new(libc::EPROTO))
+    }
+
+    /// Asks for one object without reading the answer: for what the kernel does on the way.
+    pub(crate) fn get_and_ignore(&mut self, message: RouteNetlinkMessage) -> Result<(), Refusal> {
+        let mut bytes = Vec::with_capacity(128);
+        self.append(&mut bytes, message, NLM_F_REQUEST);
+        self.ask(&bytes, |_| Ok(()))
+    }
+
+    /// The index of a link: an ioctl, as a netlink answer would describe all of it.
+    pub(crate) fn index_of_link(&self, name: &str) -> Result<u32, Refusal> {
+        Ok(rustix::net::netdevice::name_to_index(&self.fd, name)?)
+    }
+
+    /// The network namespace in which the socket was opened.
+    pub(crate) fn namespace(&self) -> Result<OwnedFd> {
+        gantry_sys::netns::of_socket(&self.fd)
+    }
+
+    /// Sends a request without the ack flag, so that the answer itself is the only reply.
+    fn ask(&mut self, bytes: &[u8], mut answer: impl FnMut(&[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        self.send(bytes)?;
+        let (first, mut is_answered) = (self.sequence, false);
+        while !is_answered {
             self.receive(RecvFlags::empty(), |received| {
                 if received.sequence != first {
                     return Ok(());
                 }
-                if received.kind == NLMSG_ERROR {
-                    return refusal(received, first);
-                }
-                answer = Some(parse_route(received.whole)?);
-                Ok(())
+                is_answered = true;
+                if received.kind == NLMSG_ERROR { refusal(received, first) } else { answer(received.whole) }
             })?;
         }
-        answer.ok_or_else(|| Refusal::new(libc::EPROTO))
+        Ok(())
     }
 
     /// All objects that match `message`. Begun again if the table changed during the dump.

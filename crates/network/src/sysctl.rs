@@ -1,25 +1,28 @@
 //! Writes the few `/proc/sys/net` values that netlink cannot set. They belong to the network namespace of the calling thread.
 
 use gantry_base::{Context as _, Result};
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::PathBuf;
 
 const ROOT: &str = "/proc/sys/net";
 
-/// Sets `net/<name>`, a path of ours such as `ipv4/conf/eth0/forwarding`; does not write what is so already.
+/// Sets `net/<name>`, a path of ours such as `ipv4/conf/eth0/forwarding`. Where it cannot be written but is so already,
+/// as with a read-only `/proc/sys`, all is well.
 pub(crate) fn set(name: &str, value: &str) -> Result<()> {
     let path = path_of(name);
-    if read(&path).is_some_and(|present| present == value) {
-        return Ok(());
+    match write(&path, value) {
+        Err(_) if get(name).is_ok_and(|present| present.as_deref() == Some(value)) => Ok(()),
+        other => other.with_context(|| format!("cannot set {} to {value}", path.display())),
     }
-    std::fs::write(&path, value).with_context(|| format!("cannot set {} to {value}", path.display()))
 }
 
 /// Like [`set`], but a kernel without that setting (IPv6 switched off at boot) is fine.
 pub(crate) fn set_if_present(name: &str, value: &str) -> Result<()> {
-    match path_of(name).try_exists() {
-        Ok(false) => Ok(()),
-        _ => set(name, value),
+    match write(&path_of(name), value) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(_) => set(name, value),
     }
 }
 
@@ -33,10 +36,10 @@ pub(crate) fn get(name: &str) -> Result<Option<String>> {
     }
 }
 
-fn read(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
+fn write(path: &PathBuf, value: &str) -> std::io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 fn path_of(name: &str) -> PathBuf {
-    Path::new(ROOT).join(name)
+    [ROOT, name].iter().collect()
 }

@@ -29,7 +29,6 @@ pub fn open(family: Family) -> Result<OwnedFd> {
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(std::io::Error::from)
             .with_context(what)?;
-    rustix::net::bind(&socket, &netlink::SocketAddrNetlink::new(0, 0)).map_err(std::io::Error::from).with_context(what)?;
     for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
         set_flag(&socket, option).with_context(what)?;
     }
