@@ -1,0 +1,4 @@
+//! `network`: a verb a file.
+
+pub(crate) mod inspect;
+pub(crate) mod list;

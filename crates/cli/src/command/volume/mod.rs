@@ -1,0 +1,4 @@
+//! `volume`: a verb a file.
+
+pub(crate) mod inspect;
+pub(crate) mod list;

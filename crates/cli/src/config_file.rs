@@ -1,0 +1,136 @@
+//! `~/.docker/config.json`: the settings of the command line that Docker users have already.
+//!
+//! Read once per invocation, and only this one file: no plugins, no credential programs.
+
+use crate::failure::{Failure, Outcome};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The keys that this program reads; others are left alone.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConfigFile {
+    /// Headers of each request.
+    #[serde(rename = "HttpHeaders")]
+    pub http_headers: BTreeMap<String, String>,
+    pub ps_format: String,
+    pub images_format: String,
+    pub networks_format: String,
+    pub volumes_format: String,
+    pub stats_format: String,
+    pub detach_keys: String,
+    pub current_context: String,
+    pub prune_filters: Vec<String>,
+    /// Host or `default` → variables that new containers get.
+    pub proxies: BTreeMap<String, ProxyConfig>,
+    /// Registry → credentials.
+    pub auths: BTreeMap<String, AuthConfig>,
+}
+
+/// Variables for containers behind a proxy.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "the names of the file's keys")]
+pub struct ProxyConfig {
+    pub http_proxy: String,
+    pub https_proxy: String,
+    pub no_proxy: String,
+    pub ftp_proxy: String,
+    pub all_proxy: String,
+}
+
+/// Credentials of one registry.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// `user:password` in base64.
+    pub auth: String,
+    #[serde(rename = "identitytoken")]
+    pub identity_token: String,
+    #[serde(rename = "registrytoken")]
+    pub registry_token: String,
+}
+
+impl ConfigFile {
+    /// Reads `config.json` in `directory`; a file that does not exist is empty.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is not JSON.
+    pub fn read(directory: &Path) -> Outcome<Self> {
+        let path = directory.join("config.json");
+        match std::fs::read(&path) {
+            Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Ok(Self::default()),
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
+                Failure::new(format!(
+                    "Error loading config file: {}: {error}",
+                    path.display()
+                ))
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(Self::default()),
+            Err(error) => Err(Failure::new(format!(
+                "Error loading config file: {}: {error}",
+                path.display()
+            ))),
+        }
+    }
+    /// The proxy variables for containers on the daemon at `host`, upper and lower case.
+    pub fn proxy_variables(&self, host: &str) -> Vec<(String, String)> {
+        let Some(proxy) = self
+            .proxies
+            .get(host)
+            .or_else(|| self.proxies.get("default"))
+        else {
+            return Vec::new();
+        };
+        let pairs = [
+            ("HTTP_PROXY", &proxy.http_proxy),
+            ("HTTPS_PROXY", &proxy.https_proxy),
+            ("NO_PROXY", &proxy.no_proxy),
+            ("FTP_PROXY", &proxy.ftp_proxy),
+            ("ALL_PROXY", &proxy.all_proxy),
+        ];
+        pairs
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .flat_map(|(name, value)| {
+                [
+                    (name.to_owned(), value.clone()),
+                    (name.to_lowercase(), value.clone()),
+                ]
+            })
+            .collect()
+    }
+}
+
+/// `--config`, `DOCKER_CONFIG` or `~/.docker`.
+pub fn directory(given: &str) -> PathBuf {
+    if !given.is_empty() {
+        return PathBuf::from(given);
+    }
+    if let Some(directory) =
+        std::env::var_os("DOCKER_CONFIG").filter(|directory| !directory.is_empty())
+    {
+        return PathBuf::from(directory);
+    }
+    std::env::home_dir().unwrap_or_default().join(".docker")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_dockers_keys() {
+        let text = r#"{"psFormat":"{{.ID}}","detachKeys":"ctrl-x","HttpHeaders":{"A":"b"},"auths":{"r":{"auth":"eA=="}},
+            "proxies":{"default":{"httpProxy":"http://p"}},"credsStore":"x","plugins":{}}"#;
+        let config: ConfigFile = serde_json::from_str(text).expect("is valid");
+        assert_eq!(
+            (config.ps_format.as_str(), config.detach_keys.as_str()),
+            ("{{.ID}}", "ctrl-x")
+        );
+        let variables = config.proxy_variables("unix:///x");
+        assert_eq!(variables[1], ("http_proxy".into(), "http://p".into()));
+    }
+}

@@ -1,0 +1,342 @@
+//! The data that templates read: JSON in the daemon's order, and records of our own with methods.
+//!
+//! Printing follows Go's `%v`, which is what users of `--format` see.
+
+use indexmap::IndexMap;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt::{self, Write as _};
+use std::rc::Rc;
+
+/// What a method of a [`Record`] does with its arguments.
+pub type Method = Rc<dyn Fn(&[Value]) -> Result<Value, String>>;
+
+/// A value in a template.
+#[derive(Clone, Default)]
+pub enum Value {
+    /// JSON's null, Go's nil.
+    #[default]
+    Nil,
+    /// A boolean.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Float(f64),
+    /// Text.
+    Text(Rc<str>),
+    /// A list.
+    List(Rc<[Value]>),
+    /// An object, in the order in which it was sent.
+    Map(Rc<IndexMap<String, Value>>),
+    /// A row of a list, whose fields are fixed.
+    Record(Rc<Record>),
+    /// A method that takes arguments.
+    Method(Method),
+}
+
+/// Named fields of one thing; asking for another field is an error that names `type_name`.
+pub struct Record {
+    /// The name in errors.
+    pub type_name: &'static str,
+    /// Fields and methods, sorted by name when printed as JSON.
+    pub fields: IndexMap<&'static str, Value>,
+}
+
+impl Value {
+    /// Reads JSON, keeping its order.
+    ///
+    /// # Errors
+    /// Text that is not JSON.
+    pub fn from_json(text: &[u8]) -> gantry_base::Result<Self> {
+        serde_json::from_slice(text).map_err(|error| {
+            gantry_base::Error::internal(format!("cannot read the daemon's answer: {error}"))
+                .with_source(error)
+        })
+    }
+    /// Text.
+    pub fn text(text: impl AsRef<str>) -> Self {
+        Self::Text(Rc::from(text.as_ref()))
+    }
+    /// The field `key` of an object; `Nil` where there is none.
+    pub fn get(&self, key: &str) -> &Value {
+        const NIL: &Value = &Value::Nil;
+        match self {
+            Self::Map(map) => map.get(key).unwrap_or(NIL),
+            Self::Record(record) => record.fields.get(key).unwrap_or(NIL),
+            _ => NIL,
+        }
+    }
+    /// The field at the end of `path`.
+    pub fn at(&self, path: &[&str]) -> &Value {
+        path.iter().fold(self, |value, key| value.get(key))
+    }
+    /// The text, or nothing where it is not text.
+    pub fn str(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            _ => "",
+        }
+    }
+    /// The number, or zero.
+    pub fn integer(&self) -> i64 {
+        match self {
+            Self::Integer(number) => *number,
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a number of bytes or seconds, shown to people"
+            )]
+            Self::Float(number) => *number as i64,
+            _ => 0,
+        }
+    }
+    /// Whether this is `true`.
+    pub fn bool(&self) -> bool {
+        matches!(self, Self::Bool(true))
+    }
+    /// The elements of a list; nothing for anything else.
+    pub fn list(&self) -> &[Value] {
+        match self {
+            Self::List(list) => list,
+            _ => &[],
+        }
+    }
+    /// The entries of an object; nothing for anything else.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let map = if let Self::Map(map) = self {
+            Some(map)
+        } else {
+            None
+        };
+        map.into_iter()
+            .flat_map(|map| map.iter().map(|(key, value)| (key.as_str(), value)))
+    }
+    /// Whether this is null or absent.
+    pub fn is_nil(&self) -> bool {
+        matches!(self, Self::Nil)
+    }
+    /// Go's notion of truth: not zero, not empty, not nil.
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Bool(value) => *value,
+            Self::Integer(number) => *number != 0,
+            Self::Float(number) => *number != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::List(list) => !list.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+            Self::Record(_) | Self::Method(_) => true,
+        }
+    }
+    /// The name of the Go type that this would have, for errors.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Nil => "nil",
+            Self::Bool(_) => "bool",
+            Self::Integer(_) => "int64",
+            Self::Float(_) => "float64",
+            Self::Text(_) => "string",
+            Self::List(_) => "[]interface {}",
+            Self::Map(_) => "map[string]interface {}",
+            Self::Record(record) => record.type_name,
+            Self::Method(_) => "func",
+        }
+    }
+    /// JSON on one line.
+    pub fn to_json(&self) -> String {
+        go_escapes(&serde_json::to_string(self).unwrap_or_default())
+    }
+    fn write_go(&self, out: &mut String, is_top: bool) {
+        match self {
+            Self::Nil if is_top => out.push_str("<no value>"),
+            Self::Nil => out.push_str("<nil>"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Integer(number) => {
+                let _ = write!(out, "{number}");
+            }
+            Self::Float(number) => out.push_str(&go_float(*number)),
+            Self::Text(text) => out.push_str(text),
+            Self::List(list) => {
+                out.push('[');
+                for (index, value) in list.iter().enumerate() {
+                    if index > 0 {
+                        out.push(' ');
+                    }
+                    value.write_go(out, false);
+                }
+                out.push(']');
+            }
+            Self::Map(map) => {
+                let mut entries: Vec<_> = map.iter().collect();
+                entries.sort_by_key(|(key, _)| key.as_str());
+                out.push_str("map[");
+                for (index, (key, value)) in entries.into_iter().enumerate() {
+                    if index > 0 {
+                        out.push(' ');
+                    }
+                    let _ = write!(out, "{key}:");
+                    value.write_go(out, false);
+                }
+                out.push(']');
+            }
+            Self::Record(record) => {
+                out.push('{');
+                for (index, value) in record.fields.values().enumerate() {
+                    if index > 0 {
+                        out.push(' ');
+                    }
+                    value.write_go(out, false);
+                }
+                out.push('}');
+            }
+            Self::Method(_) => out.push_str("func"),
+        }
+    }
+}
+
+/// `%v` of a float64.
+pub fn go_float(number: f64) -> String {
+    let magnitude = number.abs();
+    if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
+        let text = format!("{number:e}");
+        if let Some((mantissa, exponent)) = text.split_once('e') {
+            let (sign, digits) = exponent
+                .strip_prefix('-')
+                .map_or(('+', exponent), |digits| ('-', digits));
+            return format!("{mantissa}e{sign}{digits:0>2}");
+        }
+    }
+    format!("{number}")
+}
+
+/// Go's JSON encoder escapes what could end a script in HTML.
+fn go_escapes(json: &str) -> String {
+    if !json.contains(['<', '>', '&', '\u{2028}', '\u{2029}', '\u{7f}']) {
+        return json.to_owned();
+    }
+    json.replace('&', "\\u0026")
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write_go(&mut text, true);
+        f.write_str(&text)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nil | Self::Method(_) => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Integer(number) => serializer.serialize_i64(*number),
+            Self::Float(number) => serializer.serialize_f64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(list) => serializer.collect_seq(list.iter()),
+            Self::Map(map) => serializer.collect_map(map.iter()),
+            Self::Record(record) => {
+                let mut fields: Vec<_> = record
+                    .fields
+                    .iter()
+                    .filter(|(_, value)| !matches!(value, Self::Method(_)))
+                    .collect();
+                fields.sort_by_key(|(name, _)| **name);
+                serializer.collect_map(fields)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Nil)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Integer(number))
+    }
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "beyond 63 bits JSON numbers are only shown"
+    )]
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(i64::try_from(number).map_or(Value::Float(number as f64), Value::Integer))
+    }
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Float(number))
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::text(text))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = sequence.next_element()? {
+            list.push(value);
+        }
+        Ok(Value::List(list.into()))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = IndexMap::new();
+        while let Some((key, value)) = access.next_entry()? {
+            map.insert(key, value);
+        }
+        Ok(Value::Map(Rc::new(map)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prints_as_go_does() {
+        let value =
+            Value::from_json(br#"{"b":[1,"x",null],"a":{"k":true},"f":1.5}"#).expect("is JSON");
+        assert_eq!(value.to_string(), "map[a:map[k:true] b:[1 x <nil>] f:1.5]");
+        assert_eq!(
+            value.to_json(),
+            r#"{"b":[1,"x",null],"a":{"k":true},"f":1.5}"#
+        );
+        assert_eq!(Value::text("<a>").to_json(), "\"\\u003ca\\u003e\"");
+        assert_eq!(go_float(1e21), "1e+21");
+        assert_eq!(go_float(1_500_000.0), "1500000");
+    }
+}
