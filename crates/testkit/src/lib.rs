@@ -1,9 +1,14 @@
-//! What tests and the benchmark are made of: a client, archives, and daemons in worlds of their own. Nothing here ships.
+//! What tests and the benchmark are made of: daemons in worlds of their own, clients, archives, images. Nothing here ships.
 //!
-//! [`world`] gives a test its own network and mounts, [`daemon`] runs our daemon in it, [`http`] asks it, [`tar`] makes images
-//! out of nothing.
+//! [`world`] gives a test its own network and mounts, [`daemon`] runs our daemon in it, [`peer`] is a real dockerd to compare
+//! with. [`program`] runs command lines, [`terminal`] runs them in a pseudo-terminal, [`http`] asks a daemon without any;
+//! [`image`] and [`tar`] make images out of nothing.
 
 pub mod daemon;
 pub mod http;
+pub mod image;
+pub mod peer;
+pub mod program;
 pub mod tar;
+pub mod terminal;
 pub mod world;
