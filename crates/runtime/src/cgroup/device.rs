@@ -3,7 +3,6 @@
 //! As in runc the rules are applied in order to a model of v1's controller, and the runtime's own defaults come last.
 //! The result is a default and exceptions to it; exceptions of one default cannot contradict each other.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use gantry_base::{Context, Error, Result};
@@ -37,7 +36,8 @@ type Key = (DeviceKind, Option<u32>, Option<u32>);
 struct Model {
     /// Whether what is not an exception is allowed.
     allow: bool,
-    exceptions: BTreeMap<Key, Access>,
+    /// In the order of the rules, which is also the order in which the kernel lists them.
+    exceptions: Vec<(Key, Access)>,
 }
 
 /// One line of `devices.allow` or `devices.deny`.
@@ -62,7 +62,7 @@ pub(super) fn set(cgroup: &Cgroup, rules: &[DeviceRule], occasion: Occasion) -> 
 }
 
 fn attach(dir: &Dir<'_>, model: &Model) -> Result<()> {
-    let exceptions = model.exceptions.iter().map(|((kind, major, minor), access)| DeviceMatch { kind: *kind, major: *major, minor: *minor, access: *access });
+    let exceptions = model.exceptions.iter().map(|&((kind, major, minor), access)| DeviceMatch { kind, major, minor, access });
     let filter = DeviceFilter { allow: model.allow, exceptions: exceptions.collect() };
     let cgroup = dir.open_self(OFlags::RDONLY)?;
     let program = bpf::load(&filter).context("unable to load the device filter")?;
@@ -122,9 +122,16 @@ impl Model {
         if allow == self.allow {
             return self.remove(key, access);
         }
-        let known = self.exceptions.entry(key).or_default();
-        *known = known.union(access);
+        match self.exceptions.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => *known = known.union(access),
+            None => self.exceptions.push((key, access)),
+        }
         Ok(())
+    }
+
+    /// What of a device is an exception; nothing if it is not named.
+    fn exception(&self, key: Key) -> Access {
+        self.exceptions.iter().find(|(known, _)| *known == key).map_or(Access::default(), |(_, access)| *access)
     }
 
     /// Takes an exception back. v1 silently ignores it when a wider exception covers the device, so that is refused here.
@@ -134,21 +141,20 @@ impl Model {
             if wider == key {
                 continue;
             }
-            if let Some(overlap) = self.exceptions.get(&wider).filter(|other| other.intersects(access)) {
+            let overlap = self.exception(wider);
+            if overlap.intersects(access) {
                 return Err(Error::invalid(format!(
                     "unable to remove '{}' exception: requested rule [{}] not supported by devices cgroupv1 (cannot punch hole in existing wildcard rule [{}])",
                     if self.allow { "deny" } else { "allow" },
                     text(key, access),
-                    text(wider, *overlap),
+                    text(wider, overlap),
                 )));
             }
         }
-        if let Some(known) = self.exceptions.get_mut(&key) {
+        for (_, known) in self.exceptions.iter_mut().filter(|(known, _)| *known == key) {
             *known = known.difference(access);
-            if known.is_empty() {
-                self.exceptions.remove(&key);
-            }
         }
+        self.exceptions.retain(|(_, access)| !access.is_empty());
         Ok(())
     }
 
@@ -175,20 +181,20 @@ impl Model {
     /// The fewest lines that lead from here to `target`, without closing a device in between that stays open.
     fn transition(&self, target: &Self) -> Vec<Line> {
         let mut lines = Vec::new();
-        let nothing = BTreeMap::new();
-        let mut old = &self.exceptions;
+        let nothing = Self::default();
+        let mut old = self;
         if self.allow || self.allow != target.allow {
             lines.push(Line { allow: target.allow, text: "a".to_owned() });
             old = &nothing;
         }
-        for (key, access) in old {
-            let dropped = access.difference(target.exceptions.get(key).copied().unwrap_or_default());
+        for (key, access) in &old.exceptions {
+            let dropped = access.difference(target.exception(*key));
             if !dropped.is_empty() {
                 lines.push(Line { allow: target.allow, text: text(*key, dropped) });
             }
         }
         for (key, access) in &target.exceptions {
-            let gained = access.difference(old.get(key).copied().unwrap_or_default());
+            let gained = access.difference(old.exception(*key));
             if !gained.is_empty() {
                 lines.push(Line { allow: !target.allow, text: text(*key, gained) });
             }
