@@ -72,6 +72,11 @@ impl Events {
         let _ = self.live.send(event);
     }
 
+    /// How many readers there are now.
+    pub fn listeners(&self) -> usize {
+        self.live.receiver_count()
+    }
+
     /// The remembered events in `[since, until]`, none if `since` is not given, and everything after, without gap or repetition.
     pub fn subscribe(
         &self,

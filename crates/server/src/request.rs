@@ -1,0 +1,168 @@
+//! A request as handlers see it: version, name from the path, query, headers, body.
+
+use crate::app::Connection;
+use bytes::Bytes;
+use gantry_api::ApiVersion;
+use gantry_api::filters::Filters;
+use gantry_api::query::Query;
+use gantry_base::{Error, Result};
+use http_body_util::{BodyExt, Limited};
+use hyper::HeaderMap;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+/// The longest JSON body that is read.
+const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A request that was routed.
+pub(crate) struct Request {
+    /// What the client asked for, or the newest.
+    pub version: ApiVersion,
+    /// The text in place of the pattern's `{}`.
+    pub name: String,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub body: Incoming,
+    pub connection: Connection,
+}
+
+impl Request {
+    /// Whether the client asks with this version or a newer one.
+    pub fn at_least(&self, minor: u16) -> bool {
+        self.version >= ApiVersion::new(1, minor)
+    }
+
+    /// Whether there certainly is no body.
+    pub fn has_no_body(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// The `filters` parameter.
+    pub fn filters(&self, known: &[&str]) -> Result<Filters> {
+        let filters = Filters::parse(self.query.get("filters")).map_err(invalid)?;
+        filters.check(known).map_err(invalid)?;
+        Ok(filters)
+    }
+
+    /// Checks the content type of a JSON body in Docker's words.
+    pub fn check_json(&self) -> Result<()> {
+        let given = self
+            .headers
+            .get(CONTENT_TYPE)
+            .map(|value| value.to_str().unwrap_or("?"));
+        let given = given.unwrap_or("");
+        if given.is_empty() && self.has_no_body() {
+            return Ok(());
+        }
+        if given.trim().is_empty() {
+            return Err(Error::invalid(
+                "malformed Content-Type header (): mime: no media type",
+            ));
+        }
+        let kind = given.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") {
+            return Ok(());
+        }
+        let text = format!("unsupported Content-Type header ({given}): must be 'application/json'");
+        Err(Error::invalid(text))
+    }
+
+    /// The body as a JSON text; none where there is no body at all.
+    pub async fn json_text(&mut self) -> Result<Option<Bytes>> {
+        self.check_json()?;
+        if self.has_no_body() {
+            return Ok(None);
+        }
+        let body = Limited::new(&mut self.body, JSON_BYTES_MAX).collect().await;
+        let text =
+            body.map_err(|error| Error::invalid(format!("cannot read the request body: {error}")))?;
+        Ok(Some(text.to_bytes()))
+    }
+
+    /// The body as `T`, read as Go reads it; the default where there is no body.
+    pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
+        match self.json_text().await? {
+            None => Ok(T::default()),
+            Some(text) => {
+                gantry_api::json::from_slice(&text).map_err(|error| json_error(&text, &error))
+            }
+        }
+    }
+
+    /// A parameter that is a whole number; none where it is missing or empty.
+    pub fn number(&self, name: &str) -> Result<Option<i64>> {
+        let text = self.query.get(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.parse().map(Some).map_err(|_| {
+            // Go's words, and like there no client error.
+            Error::internal(format!(
+                "strconv.Atoi: parsing {}: invalid syntax",
+                quoted(text)
+            ))
+        })
+    }
+
+    /// Rows or columns.
+    pub fn size(&self, name: &str, what: &str) -> Result<u16> {
+        let text = self.query.get(name);
+        let problem = match text.parse::<i64>() {
+            Ok(value) if text.starts_with('+') || value < 0 && text == "-0" => "invalid syntax",
+            Ok(value) => match u16::try_from(value) {
+                Ok(value) => return Ok(value),
+                Err(_) => "value out of range",
+            },
+            Err(error) if *error.kind() == std::num::IntErrorKind::PosOverflow => {
+                "value out of range"
+            }
+            Err(_) => "invalid syntax",
+        };
+        Err(Error::invalid(format!(
+            "invalid resize {what} {}: {problem}",
+            quoted(text)
+        )))
+    }
+}
+
+/// What is wrong with a JSON body, in Docker's words.
+pub(crate) fn json_error(text: &[u8], error: &serde_json::Error) -> Error {
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Error::invalid("invalid JSON: got EOF while reading request body");
+    }
+    if error.is_syntax() && error.to_string().starts_with("trailing characters") {
+        return Error::invalid("unexpected content after JSON");
+    }
+    Error::invalid(format!("invalid JSON: {error}"))
+}
+
+/// An error of a parser as an error of the client.
+pub(crate) fn invalid(error: impl std::fmt::Display) -> Error {
+    Error::invalid(error.to_string())
+}
+
+/// As Go's `%q` writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\x07' => quoted.push_str("\\a"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0b' => quoted.push_str("\\v"),
+            '\x0c' => quoted.push_str("\\f"),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+                quoted.push_str(&format!("\\x{:02x}", c as u32))
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

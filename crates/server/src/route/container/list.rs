@@ -1,0 +1,480 @@
+//! `GET /containers/json`: filters, and the summary of a container.
+
+use super::super::State;
+use super::create::ports;
+use crate::request::{Request, quoted};
+use crate::response::{self, Response};
+use crate::time;
+use crate::version::Lowered as _;
+use gantry_api::filters::Filters;
+use gantry_api::types::{
+    ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings,
+    EndpointSettings, HealthSummary, MountPoint, PortSummary,
+};
+use gantry_base::{Error, Result};
+use gantry_engine::container::config::Protocol;
+use gantry_engine::container::view::{ContainerView, EndpointView, MountView, Status};
+use regex_lite::Regex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+const FILTERS: [&str; 15] = [
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
+
+pub(super) async fn list(state: State, request: Request) -> Result<Response> {
+    let filters = request.filters(&FILTERS)?;
+    let limit = usize::try_from(request.number("limit")?.unwrap_or(0))
+        .ok()
+        .filter(|limit| *limit > 0);
+    let filter = Filter::new(&state, &filters)?;
+    let all = request.query.flag("all") || limit.is_some() || filters.has("status");
+    if request.query.flag("size") {
+        return Err(Error::not_implemented(
+            "sizes of containers are not supported yet",
+        ));
+    }
+    let views = state.engine.containers.list();
+    let views = window(&state, &views, &filters)?;
+    let wanted = views
+        .iter()
+        .filter(|view| (all || view.state.status.is_live()) && filter.matches(view));
+    let now_ns = time::now_ns();
+    let summaries: Vec<ContainerSummary> = wanted
+        .take(limit.unwrap_or(usize::MAX))
+        .map(|view| summary(view, image_name(&state, view), now_ns).lowered(request.version))
+        .collect();
+    Ok(response::ok(&summaries))
+}
+
+/// The views after the one of `before`, and before the one of `since`.
+fn window<'a>(
+    state: &State,
+    mut views: &'a [Arc<ContainerView>],
+    filters: &Filters,
+) -> Result<&'a [Arc<ContainerView>]> {
+    let position = |views: &[Arc<ContainerView>], name: &str| -> Result<Option<usize>> {
+        let wanted = state.engine.containers.get(name)?;
+        Ok(views.iter().position(|view| view.id == wanted.id))
+    };
+    for name in filters.get("before") {
+        let at = position(views, name)?;
+        views = at.and_then(|at| views.get(at + 1..)).unwrap_or_default();
+    }
+    for name in filters.get("since") {
+        if let Some(at) = position(views, name)? {
+            views = &views[..at];
+        }
+    }
+    Ok(views)
+}
+
+/// The filters of a list, parsed.
+struct Filter<'a> {
+    filters: &'a Filters,
+    names: Vec<Regex>,
+    exit_codes: Vec<i32>,
+    images: Option<Vec<String>>,
+    published: Vec<(u16, u16, Protocol)>,
+    exposed: Vec<(u16, u16, Protocol)>,
+    is_task: Option<bool>,
+}
+
+impl<'a> Filter<'a> {
+    fn new(state: &State, filters: &'a Filters) -> Result<Self> {
+        let exit_code = |text: &String| {
+            text.parse().map_err(|_| {
+                let error = format!("strconv.Atoi: parsing {}: invalid syntax", quoted(text));
+                Error::invalid(format!("invalid filter 'exited={text}': {error}"))
+            })
+        };
+        let statuses = [
+            "created",
+            "running",
+            "paused",
+            "restarting",
+            "removing",
+            "exited",
+            "dead",
+        ];
+        check_words(filters, "status", "state", &statuses)?;
+        check_words(
+            filters,
+            "health",
+            "health",
+            &["none", "starting", "healthy", "unhealthy"],
+        )?;
+        let image = |name: &String| Some(state.engine.images.get(name).ok()?.id.to_string());
+        let ancestors = filters.get("ancestor");
+        Ok(Self {
+            filters,
+            names: filters
+                .get("name")
+                .iter()
+                .filter_map(|text| Regex::new(text).ok())
+                .collect(),
+            exit_codes: filters
+                .get("exited")
+                .iter()
+                .map(exit_code)
+                .collect::<Result<_>>()?,
+            images: (!ancestors.is_empty()).then(|| ancestors.iter().filter_map(image).collect()),
+            published: port_filter(filters, "publish")?,
+            exposed: port_filter(filters, "expose")?,
+            is_task: is_task(filters)?,
+        })
+    }
+
+    fn matches(&self, view: &ContainerView) -> bool {
+        let label = |key: &str| view.config.labels.get(key).map(String::as_str);
+        let ids = self.filters.get("id");
+        self.name_matches(view.name.as_str())
+            && (ids.is_empty() || ids.iter().any(|id| view.id.as_str().starts_with(id)))
+            && self.is_task != Some(true)
+            && self.filters.matches_labels("label", label)
+            && self
+                .filters
+                .matches_exactly("status", view.state.status.as_str())
+            && self.filters.matches_exactly("health", "none")
+            && self.exit_code_matches(view)
+            && self.volume_matches(view)
+            && self
+                .images
+                .as_ref()
+                .is_none_or(|ids| ids.iter().any(|id| id == view.image.as_str()))
+            && self.network_matches(view)
+            && self.ports_match(view)
+    }
+
+    /// Names are regular expressions, found in the name with or without its slash.
+    fn name_matches(&self, name: &str) -> bool {
+        let given = self.filters.get("name");
+        given.is_empty()
+            || self
+                .names
+                .iter()
+                .any(|wanted| wanted.is_match(name) || wanted.is_match(&format!("/{name}")))
+            || given.iter().any(|wanted| wanted == name)
+    }
+
+    fn exit_code_matches(&self, view: &ContainerView) -> bool {
+        let ended = !view.state.status.is_live() && view.state.started_ns.is_some();
+        self.exit_codes.is_empty() || ended && self.exit_codes.contains(&view.state.exit_code)
+    }
+
+    fn volume_matches(&self, view: &ContainerView) -> bool {
+        let wanted = self.filters.get("volume");
+        let matches = |mount: &MountView| {
+            let name = if mount.name.is_empty() {
+                &mount.source
+            } else {
+                &mount.name
+            };
+            wanted.contains(&mount.destination) || wanted.contains(name)
+        };
+        wanted.is_empty() || view.mounts.iter().any(matches)
+    }
+
+    fn network_matches(&self, view: &ContainerView) -> bool {
+        let wanted = self.filters.get("network");
+        let on_it = |name: &String| {
+            view.networks.iter().any(|endpoint| {
+                &endpoint.network == name
+                    || !endpoint.network_id.is_empty()
+                        && endpoint.network_id.starts_with(name.as_str())
+            })
+        };
+        wanted.is_empty() || wanted.iter().any(on_it)
+    }
+
+    fn ports_match(&self, view: &ContainerView) -> bool {
+        if self.published.is_empty() && self.exposed.is_empty() {
+            return true;
+        }
+        let within = |ranges: &[(u16, u16, Protocol)], port: u16, kind: &str| {
+            ranges.iter().any(|(first, last, protocol)| {
+                (*first..=*last).contains(&port) && protocol.as_str() == kind
+            })
+        };
+        port_summaries(view).iter().any(|port| {
+            port.public_port
+                .is_some_and(|public| within(&self.published, public, &port.kind))
+                || within(&self.exposed, port.private_port, &port.kind)
+        })
+    }
+}
+
+fn check_words(filters: &Filters, name: &str, what: &str, known: &[&str]) -> Result<()> {
+    match filters
+        .get(name)
+        .iter()
+        .find(|value| !known.contains(&value.as_str()))
+    {
+        None => Ok(()),
+        Some(value) => Err(Error::invalid(format!(
+            "invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {}",
+            known.join(", ")
+        ))),
+    }
+}
+
+fn is_task(filters: &Filters) -> Result<Option<bool>> {
+    match filters.get("is-task") {
+        [] => Ok(None),
+        [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
+        [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
+        other => Err(Error::invalid(format!(
+            "invalid filter 'is-task=[{}]'",
+            other.join(" ")
+        ))),
+    }
+}
+
+fn port_filter(filters: &Filters, name: &str) -> Result<Vec<(u16, u16, Protocol)>> {
+    let parse = |text: &String| {
+        if text.contains(':') {
+            return Err(Error::internal(format!(
+                "filter for '{name}' should not contain ':': {text}"
+            )));
+        }
+        ports::filter(text).ok_or_else(|| {
+            let error = format!(
+                "strconv.ParseUint: parsing {}: invalid syntax",
+                quoted(text)
+            );
+            Error::internal(format!("error while looking up for {name} {text}: {error}"))
+        })
+    };
+    filters.get(name).iter().map(parse).collect()
+}
+
+/// The image as the container was created with it, or its id where that name leads elsewhere by now.
+fn image_name(state: &State, view: &ContainerView) -> String {
+    let name = &view.config.image_reference;
+    let leads_to_it = state
+        .engine
+        .images
+        .get(name)
+        .is_ok_and(|image| image.id.as_str() == view.image.as_str());
+    if leads_to_it {
+        name.clone()
+    } else {
+        view.image.as_str().to_owned()
+    }
+}
+
+fn summary(view: &ContainerView, image: String, now_ns: i64) -> ContainerSummary {
+    let config = &view.config;
+    let networks = view
+        .networks
+        .iter()
+        .map(|end| (end.network.clone(), endpoint(view, end)))
+        .collect();
+    ContainerSummary {
+        id: view.id.to_string(),
+        names: vec![format!("/{}", view.name)],
+        image,
+        image_id: view.image.as_str().to_owned(),
+        image_manifest_descriptor: None,
+        command: command(view),
+        created: view.created_ns / 1_000_000_000,
+        ports: port_summaries(view),
+        size_rw: 0,
+        size_root_fs: 0,
+        labels: config
+            .labels
+            .iter()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+        state: view.state.status.as_str().to_owned(),
+        status: status(view, now_ns),
+        host_config: ContainerSummaryHostConfig {
+            network_mode: config.network.mode_as_given.clone(),
+            annotations: config
+                .annotations
+                .iter()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        },
+        network_settings: ContainerSummaryNetworkSettings { networks },
+        mounts: mount_points(view),
+        health: Some(HealthSummary {
+            status: "none".into(),
+            failing_streak: 0,
+        }),
+    }
+}
+
+fn command(view: &ContainerView) -> String {
+    let mut command = view.path.clone();
+    for argument in &view.args {
+        command.push(' ');
+        if argument.contains(' ') {
+            command.push('\'');
+            command.push_str(argument);
+            command.push('\'');
+        } else {
+            command.push_str(argument);
+        }
+    }
+    command
+}
+
+/// `Up 3 seconds`, `Exited (0) About a minute ago`.
+fn status(view: &ContainerView, now_ns: i64) -> String {
+    let state = &view.state;
+    let ago = |since: Option<i64>| time::human(now_ns - since.unwrap_or(now_ns));
+    match state.status {
+        Status::Running => format!("Up {}", ago(state.started_ns)),
+        Status::Paused => format!("Up {} (Paused)", ago(state.started_ns)),
+        Status::Restarting => format!(
+            "Restarting ({}) {} ago",
+            state.exit_code,
+            ago(state.finished_ns)
+        ),
+        Status::Removing => "Removal In Progress".into(),
+        Status::Dead => "Dead".into(),
+        Status::Created => "Created".into(),
+        Status::Exited if state.started_ns.is_none() => "Created".into(),
+        Status::Exited if state.finished_ns.is_none() => String::new(),
+        Status::Exited => format!(
+            "Exited ({}) {} ago",
+            state.exit_code,
+            ago(state.finished_ns)
+        ),
+    }
+}
+
+/// Published ports with their addresses, and ports that are only exposed; of live containers.
+pub(super) fn port_summaries(view: &ContainerView) -> Vec<PortSummary> {
+    if !view.state.status.is_live()
+        || view.sandbox_key.is_empty()
+        || view.config.network.mode == "host"
+    {
+        return Vec::new();
+    }
+    let published = view.ports.iter().map(|port| PortSummary {
+        ip: port.host_ip.to_string(),
+        private_port: port.container.port,
+        public_port: Some(port.host_port),
+        kind: port.container.protocol.as_str().to_owned(),
+    });
+    let mut ports: Vec<PortSummary> = published.collect();
+    for exposed in &view.config.exposed_ports {
+        if !view.ports.iter().any(|port| port.container == *exposed) {
+            ports.push(PortSummary {
+                private_port: exposed.port,
+                kind: exposed.protocol.as_str().to_owned(),
+                ..PortSummary::default()
+            });
+        }
+    }
+    ports.sort_by(|a, b| (a.private_port, &a.kind, &a.ip).cmp(&(b.private_port, &b.kind, &b.ip)));
+    ports
+}
+
+pub(super) fn mount_points(view: &ContainerView) -> Vec<MountPoint> {
+    let points = view.mounts.iter().map(|mount| MountPoint {
+        kind: mount.kind.to_owned(),
+        name: mount.name.clone(),
+        source: mount.source.clone(),
+        destination: mount.destination.clone(),
+        driver: mount.driver.clone(),
+        mode: mount.mode.clone(),
+        rw: mount.rw,
+        propagation: mount.propagation.clone(),
+    });
+    points.collect()
+}
+
+/// A container's end of a network.
+pub(super) fn endpoint(view: &ContainerView, end: &EndpointView) -> EndpointSettings {
+    let network = &view.config.network;
+    let address = end
+        .address
+        .map(|address| address.to_string())
+        .unwrap_or_default();
+    let gateway = end
+        .gateway
+        .map(|gateway| gateway.to_string())
+        .unwrap_or_default();
+    let is_asked_for = network.mode == end.network;
+    let ipam_config = network
+        .ipv4_address
+        .filter(|_| is_asked_for)
+        .map(|address| {
+            let ipv4_address = address.to_string();
+            gantry_api::types::EndpointIpamConfig {
+                ipv4_address,
+                ..Default::default()
+            }
+        });
+    let (ipv6, ipv4) = match end.address {
+        Some(address) if address.is_ipv6() => ((address_parts(end)), Default::default()),
+        _ => (
+            Default::default(),
+            (address, gateway, i64::from(end.prefix_length)),
+        ),
+    };
+    EndpointSettings {
+        ipam_config,
+        links: None,
+        aliases: (is_asked_for && !network.aliases.is_empty()).then(|| network.aliases.clone()),
+        mac_address: end.mac_address.clone(),
+        driver_opts: None,
+        gw_priority: 0,
+        network_id: end.network_id.clone(),
+        endpoint_id: end.endpoint_id.clone(),
+        gateway: ipv4.1,
+        ip_address: ipv4.0,
+        ip_prefix_len: ipv4.2,
+        ipv6_gateway: ipv6.1,
+        global_ipv6_address: ipv6.0,
+        global_ipv6_prefix_len: ipv6.2,
+        dns_names: None,
+    }
+}
+
+fn address_parts(end: &EndpointView) -> (String, String, i64) {
+    let text =
+        |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+    (
+        text(end.address),
+        text(end.gateway),
+        i64::from(end.prefix_length),
+    )
+}
+
+/// Ports of inspect: every exposed port of a running container, with its bindings or null.
+pub(super) fn port_map(
+    view: &ContainerView,
+) -> BTreeMap<String, Option<Vec<gantry_api::types::PortBinding>>> {
+    let mut map: BTreeMap<String, Option<Vec<_>>> = BTreeMap::new();
+    for port in port_summaries(view) {
+        let bindings = map
+            .entry(format!("{}/{}", port.private_port, port.kind))
+            .or_default();
+        if let Some(public) = port.public_port {
+            let binding = gantry_api::types::PortBinding {
+                host_ip: port.ip,
+                host_port: public.to_string(),
+            };
+            bindings.get_or_insert_default().push(binding);
+        }
+    }
+    map
+}
