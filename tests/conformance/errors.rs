@@ -1,0 +1,64 @@
+//! Error texts and exit codes: they are API, as clients and scripts read them.
+
+use crate::both::Both;
+use gantry_testkit::world;
+
+#[test]
+fn texts_and_codes_of_errors() {
+    if !world::enter("errors::texts_and_codes_of_errors") {
+        return;
+    }
+    let Some(both) = Both::start("err") else { return };
+    let lines = [
+        "run --rm IMAGE nosuch",
+        "run --rm IMAGE /etc/passwd",
+        "run --rm IMAGE /nosuch/x",
+        "run --rm IMAGE /etc",
+        "run --rm -w /etc/passwd IMAGE true",
+        "run --rm -u nobodyx IMAGE true",
+        "run --rm -u 4294967296 IMAGE true",
+        "run --rm --network container:nope IMAGE true",
+        "run --rm -m 1m IMAGE true",
+        "run --rm --network nonet IMAGE true",
+        "run --rm --cap-add FOO IMAGE true",
+        "run --rm -v /nope:/x:foo IMAGE true",
+        "run --rm --mount type=bind,src=/nope,dst=/x IMAGE true",
+        "run --rm --cpus 1000 IMAGE true",
+        "run --rm --memory 64m --memory-swap 32m IMAGE true",
+        "run --rm --stop-signal NOPE IMAGE true",
+        "run --rm --log-driver nope IMAGE true",
+        "run --rm --log-opt nope=1 IMAGE true",
+        "run --rm --name -bad IMAGE true",
+        "run --rm --restart always IMAGE true",
+        "run --rm -w relative IMAGE true",
+        "run --rm --oom-score-adj 2000 IMAGE true",
+        "run --rm --device /dev/nope IMAGE true",
+        "run --rm --blkio-weight 5 IMAGE true",
+        "run --pull never nope:nope true",
+        "create IMAGE",
+        "start nothere",
+        "stop nothere",
+        "kill nothere",
+        "kill -s NOPE nothere",
+        "rm nothere",
+        "rm -f nothere",
+        "pause nothere",
+        "logs nothere",
+        "wait nothere",
+        "top nothere",
+        "attach nothere",
+        "rename nothere other",
+        "inspect nothere",
+        "image inspect nothere",
+        "image rm nothere",
+        "tag nothere other",
+        "tag IMAGE Bad:Name",
+        "save nothere",
+        "network inspect nothere",
+    ];
+    for line in lines {
+        let seen = both.same(line);
+        assert_ne!(seen.code, Some(0), "`docker {line}` succeeded: {seen:?}");
+    }
+    both.ours.assert_clean("errors");
+}
