@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::cgroup::Roots;
 use crate::error::{Context, Error, Result, quoted};
 use crate::plan::{Document, Plan};
-use crate::userns;
+use crate::{userns, validate};
 
 /// Name of the configuration in a bundle.
 pub const CONFIG_FILE: &str = "config.json";
@@ -46,6 +46,7 @@ pub fn plan(id: &str, bundle: &Path, spec: Spec, cgroups: Arc<Roots>) -> Result<
         .root
         .as_ref()
         .ok_or_else(|| Error::invalid("root must be specified"))?;
+    validate::validate_spec(&spec)?;
     let rootfs_path = bundle.join(&root.path);
     let rootfs_path = std::fs::canonicalize(&rootfs_path)
         .with_context(|| format!("invalid rootfs: stat {}", rootfs_path.display()))?;
@@ -63,7 +64,7 @@ pub fn plan(id: &str, bundle: &Path, spec: Spec, cgroups: Arc<Roots>) -> Result<
         if is_bind(mount) {
             let fd = open_source(bundle, mount, linux).with_context(|| {
                 format!(
-                    "error mounting {} to rootfs at {}",
+                    "unable to start container process: error during container init: error mounting {} to rootfs at {}",
                     quoted(&mount.source),
                     quoted(&mount.destination)
                 )

@@ -58,7 +58,10 @@ impl Sets {
                 Ok(()) => {}
                 // The first number past the kernel's last capability.
                 Err(rustix::io::Errno::INVAL) => break,
-                Err(error) => return Err(std::io::Error::from(error)).context("unable to apply bounding set"),
+                Err(error) => {
+                    return Err(std::io::Error::from(error))
+                        .context("unable to apply bounding set");
+                }
             }
         }
         Ok(())
@@ -71,13 +74,22 @@ impl Sets {
             permitted: CapabilitySet::from_bits_retain(self.permitted),
             inheritable: CapabilitySet::from_bits_retain(self.inheritable),
         };
-        thread::set_capabilities(None, sets).map_err(std::io::Error::from).context("unable to apply caps")?;
-        thread::clear_ambient_capability_set().map_err(std::io::Error::from).context("can't clear ambient capabilities")?;
+        thread::set_capabilities(None, sets)
+            .map_err(std::io::Error::from)
+            .context("unable to apply caps")?;
+        thread::clear_ambient_capability_set()
+            .map_err(std::io::Error::from)
+            .context("can't clear ambient capabilities")?;
         for number in (0..64).filter(|number| self.ambient & (1 << number) != 0) {
             let one = CapabilitySet::from_bits_retain(1 << number);
             thread::configure_capability_in_ambient_set(one, true)
                 .map_err(std::io::Error::from)
-                .with_context(|| format!("can't raise ambient capability {}", capability::name(number).unwrap_or("unknown")))?;
+                .with_context(|| {
+                    format!(
+                        "can't raise ambient capability {}",
+                        capability::name(number).unwrap_or("unknown")
+                    )
+                })?;
         }
         Ok(())
     }
@@ -85,7 +97,9 @@ impl Sets {
 
 /// Whether permitted capabilities survive a change from user 0 to another (`PR_SET_KEEPCAPS`); execve resets it.
 pub fn keep_across_setuid(keep: bool) -> Result<()> {
-    thread::set_keep_capabilities(keep).map_err(std::io::Error::from).context("unable to set keep caps")
+    thread::set_keep_capabilities(keep)
+        .map_err(std::io::Error::from)
+        .context("unable to set keep caps")
 }
 
 #[cfg(test)]
@@ -96,13 +110,24 @@ mod tests {
     fn names_become_bits_and_unknown_ones_are_told_once() {
         let one = |name: &str| vec![name.to_owned()];
         let document = Capabilities {
-            bounding: vec!["CAP_CHOWN".to_owned(), "CAP_BPF".to_owned(), "CAP_FLY".to_owned()],
+            bounding: vec![
+                "CAP_CHOWN".to_owned(),
+                "CAP_BPF".to_owned(),
+                "CAP_FLY".to_owned(),
+            ],
             effective: one("CAP_CHOWN"),
             permitted: one("CAP_FLY"),
             ..Capabilities::default()
         };
         let (sets, unknown) = Sets::parse(&document);
-        assert_eq!(sets, Sets { bounding: 1 | 1 << 39, effective: 1, ..Sets::default() });
+        assert_eq!(
+            sets,
+            Sets {
+                bounding: 1 | 1 << 39,
+                effective: 1,
+                ..Sets::default()
+            }
+        );
         assert_eq!(unknown, ["CAP_FLY"]);
     }
 
@@ -115,17 +140,41 @@ mod tests {
         // Capabilities belong to a thread.
         let status = std::thread::spawn(|| {
             let bits = |numbers: &[u32]| numbers.iter().map(|number| 1 << number).sum();
-            let sets = Sets { bounding: bits(&[0, 6, 10]), effective: bits(&[0, 10]), permitted: bits(&[0, 6, 10]), inheritable: bits(&[10]), ambient: bits(&[10]) };
+            let sets = Sets {
+                bounding: bits(&[0, 6, 10]),
+                effective: bits(&[0, 10]),
+                permitted: bits(&[0, 6, 10]),
+                inheritable: bits(&[10]),
+                ambient: bits(&[10]),
+            };
             keep_across_setuid(true).expect("is set");
             sets.drop_bounding().expect("is dropped");
             sets.apply().expect("is set");
-            let wider = Sets { permitted: bits(&[21]), ..sets };
-            assert_eq!(wider.apply().expect_err("is more than there is").to_string(), "unable to apply caps: operation not permitted");
+            let wider = Sets {
+                permitted: bits(&[21]),
+                ..sets
+            };
+            assert_eq!(
+                wider
+                    .apply()
+                    .expect_err("is more than there is")
+                    .to_string(),
+                "unable to apply caps: operation not permitted"
+            );
             std::fs::read_to_string("/proc/thread-self/status").expect("is read")
         });
         let status = status.join().expect("ends");
-        for (name, value) in [("CapInh", "400"), ("CapPrm", "441"), ("CapEff", "401"), ("CapBnd", "441"), ("CapAmb", "400")] {
-            assert!(status.contains(&format!("{name}:\t0000000000000{value}")), "{name} in {status}");
+        for (name, value) in [
+            ("CapInh", "400"),
+            ("CapPrm", "441"),
+            ("CapEff", "401"),
+            ("CapBnd", "441"),
+            ("CapAmb", "400"),
+        ] {
+            assert!(
+                status.contains(&format!("{name}:\t0000000000000{value}")),
+                "{name} in {status}"
+            );
         }
     }
 }

@@ -95,6 +95,18 @@ pub fn create(plan: Plan) -> Result<Init> {
     }
 }
 
+/// The other side of [`Start::OnConnect`]: with a connection to the socket on which init waits, returns once the program was
+/// executed.
+pub fn wait_for_start(connection: &OwnedFd) -> Result<()> {
+    loop {
+        match sync::receive(connection)? {
+            None => return Ok(()),
+            Some(Report::Failed(error)) => return Err(error),
+            Some(_) => {}
+        }
+    }
+}
+
 /// Clones a container's init and returns at once; see [`Starting`].
 pub fn spawn(plan: Plan) -> Result<Starting> {
     let outline = Outline::of(&plan.config)?;
@@ -192,6 +204,11 @@ impl Starting {
             .ok_or_else(|| Error::internal("the start has failed before"))?;
         match report {
             None => {
+                if was_killed_for_memory(init) {
+                    return Err(Error::internal(
+                        "container init was OOM-killed (memory limit too low?)",
+                    ));
+                }
                 if let Some((hooks, state)) = &self.hooks {
                     init.warnings.extend(hooks::run_poststart(hooks, state)?);
                 }
@@ -233,6 +250,11 @@ impl AsFd for Starting {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.init().sync.as_fd()
     }
+}
+
+/// The end of the conversation means that the program was executed, unless the kernel killed init before that.
+fn was_killed_for_memory(init: &Init) -> bool {
+    pidfd::has_ended(&init.pidfd).unwrap_or(false) && init.cgroup.oom_kill_count().unwrap_or(0) > 0
 }
 
 /// Which namespaces are made and which are joined.

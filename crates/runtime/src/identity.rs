@@ -57,6 +57,8 @@ pub(crate) fn assume(
             sets.permitted |= SYS_ADMIN & held();
             sets.effective |= SYS_ADMIN & held();
         }
+        // The kernel takes as ambient only what is permitted and inheritable; runc passes over the rest without a word.
+        sets.ambient &= sets.permitted & sets.inheritable;
         sets.apply()?;
     }
     let umask = process.user.umask.unwrap_or(0o022);

@@ -25,7 +25,7 @@ mod terminal;
 mod userns;
 mod validate;
 
-pub use create::{Init, Progress, Starting, create, run, spawn};
+pub use create::{Init, Progress, Starting, create, run, spawn, wait_for_start};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Child, exec};
 pub use hooks::{HookState, run_poststart, run_poststop};

@@ -1,12 +1,56 @@
 //! Refuses configurations that contradict themselves, ask for what the container does not have, or for what is not supported.
 //!
-//! Pure. Texts are runc's where it has the same check.
+//! Pure but for the paths of namespaces. Texts are runc's where it has the same check.
 
 use gantry_oci::runtime::{Linux, Process, Spec};
 use gantry_sys::namespace::Kind;
 
 use crate::error::{Error, Result, quoted};
 use crate::sysctl;
+
+/// Checks a whole document before anything of the container exists, as the command line does.
+pub(crate) fn validate_spec(spec: &Spec) -> Result<()> {
+    let default = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&default);
+    let process = spec
+        .process
+        .as_ref()
+        .ok_or_else(|| Error::invalid("process property must not be empty"))?;
+    let mut namespaces = 0;
+    for namespace in &linux.namespaces {
+        let Some(kind) = Kind::parse(&namespace.kind) else {
+            return Err(Error::invalid(format!(
+                "namespace {} does not exist",
+                quoted(&namespace.kind)
+            )));
+        };
+        if namespaces & kind.flag() != 0 {
+            let (kind, path) = (quoted(&namespace.kind), quoted(&namespace.path));
+            return Err(Error::invalid(format!(
+                "malformed spec file: duplicated ns {{{kind} {path}}}"
+            )));
+        }
+        namespaces |= kind.flag();
+        if !namespace.path.is_empty()
+            && let Err(error) = std::fs::symlink_metadata(&namespace.path)
+        {
+            let text = Error::from(error).message;
+            return Err(Error::invalid(format!(
+                "unable to create new parent process: namespace path: lstat {}: {text}",
+                namespace.path
+            )));
+        }
+    }
+    for device in &linux.devices {
+        if !matches!(device.kind.as_str(), "c" | "u" | "b" | "p") {
+            return Err(Error::invalid(format!(
+                "invalid device type {}",
+                quoted(&device.kind)
+            )));
+        }
+    }
+    validate(spec, linux, process, namespaces)
+}
 
 /// `namespaces` are the container's own (`CLONE_NEW…` bits).
 pub(crate) fn validate(

@@ -5,6 +5,7 @@
 
 mod control;
 mod log;
+mod oci_cli;
 mod record;
 mod stream;
 mod supervisor;
@@ -19,5 +20,7 @@ fn main() -> ExitCode {
     {
         return zygote::main();
     }
-    ExitCode::FAILURE
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let code = oci_cli::main(&arguments);
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

@@ -45,6 +45,15 @@ impl SignalFd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
+    /// The number of a pending signal, which is taken off.
+    pub fn take(&self) -> Option<i32> {
+        let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>()];
+        let length = rustix::io::read(&self.0, &mut buffer).ok()?;
+        // The number is the first member.
+        let number = buffer.first_chunk::<4>().filter(|_| length == buffer.len())?;
+        i32::try_from(u32::from_ne_bytes(*number)).ok()
+    }
+
     /// Takes all pending signals off, so that the descriptor is quiet until the next one.
     pub fn drain(&self) {
         let mut buffer = [0_u8; 8 * size_of::<libc::signalfd_siginfo>()];

@@ -93,10 +93,6 @@ impl<'a> Rootfs<'a> {
         })
     }
 
-    pub(crate) fn root(&self) -> &Root {
-        &self.root
-    }
-
     /// The mount that was made at exactly this place last.
     fn placed_at(&self, destination: &str) -> Option<&Placed> {
         self.placed

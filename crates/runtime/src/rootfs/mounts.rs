@@ -91,13 +91,14 @@ impl Rootfs<'_> {
     fn mount_filesystem(&mut self, mount: &Mount, options: &Options) -> Result<()> {
         let is_tmpfs = mount.kind == "tmpfs";
         let path = clean(&mount.destination);
+        refuse_path_inside_proc(&path)?;
         let old_mode = if is_tmpfs {
             self.existing_mode(&path)
         } else {
             None
         };
         let target = self.root.mkdir_all(&path, 0o755)?;
-        self.refuse_inside_proc(mount, &target)?;
+        refuse_target_inside_proc(&path, &target)?;
         // Later mounts and devices still need directories in it.
         let is_later = is_tmpfs && options.set.contains(Attributes::READ_ONLY);
         let attributes = if is_later {
@@ -132,18 +133,31 @@ impl Rootfs<'_> {
 
     fn bind(&mut self, mount: &Mount, options: &Options, source: &OwnedFd) -> Result<()> {
         let path = clean(&mount.destination);
-        let target = if is_directory(source)? {
-            self.root.mkdir_all(&path, 0o755)
-        } else {
-            self.root.create_file(&path, 0o755)
+        // The host's procfs may be shown whole at /proc, as `--pid host` containers of some engines do.
+        let shows_proc =
+            path == Path::new("/proc") && mount::filesystem_magic(source)? == PROC_MAGIC;
+        if !shows_proc {
+            refuse_path_inside_proc(&path)?;
+        }
+        let is_dir = is_directory(source)?;
+        let target = match self.root.resolve(&path, OFlags::PATH) {
+            Ok(target) => target,
+            Err(_) if is_dir => self
+                .root
+                .mkdir_all(&path, 0o755)
+                .with_context(|| destination(&path))?,
+            Err(_) => self
+                .root
+                .create_file(&path, 0o755)
+                .with_context(|| destination(&path))?,
         };
-        let target = target.with_context(|| {
-            format!(
-                "create mount destination for {}",
-                quoted(&mount.destination)
-            )
-        })?;
-        self.refuse_proc_cover(mount, &target, source)?;
+        if !shows_proc {
+            refuse_target_inside_proc(&path, &target)?;
+        }
+        if is_dir != is_directory(&target)? {
+            let error = std::io::Error::from_raw_os_error(libc::ENOTDIR);
+            return Err(Error::from(error).prefixed(attempt(mount, options, &target)));
+        }
         if options.changes_attributes() {
             let change = Change {
                 set: options.set,
@@ -226,39 +240,46 @@ impl Rootfs<'_> {
         };
         mount::change(&target, &change).with_context(|| attempt(mount, options, &target))
     }
+}
 
-    /// A target may turn out to be in procfs by a link of the image, so the file system is asked, not only the path.
-    fn refuse_inside_proc(&self, mount: &Mount, target: &OwnedFd) -> Result<()> {
-        let path = clean(&mount.destination);
-        if path == Path::new("/proc") {
-            return Err(Error::invalid(format!(
-                "{} cannot be mounted because it is not of type proc",
-                quoted("/proc")
-            )));
-        }
-        let is_allowed = PROC_ALLOWED
-            .iter()
-            .any(|allowed| path == Path::new(allowed));
-        let is_inside = path.starts_with("/proc") || mount::filesystem_magic(target)? == PROC_MAGIC;
-        if is_inside && !is_allowed {
-            return Err(Error::invalid(format!(
-                "{} cannot be mounted because it is inside /proc",
-                quoted(&mount.destination)
-            )));
-        }
-        Ok(())
+/// Nothing may be mounted in `/proc` but the files that programs like lxcfs replace.
+fn refuse_path_inside_proc(path: &Path) -> Result<()> {
+    if path == Path::new("/proc") {
+        return Err(Error::invalid(format!(
+            "{} cannot be mounted because it is not of type proc",
+            quoted("/proc")
+        )));
     }
+    if path.starts_with("/proc") && !is_allowed_in_proc(path) {
+        return Err(inside_proc(path));
+    }
+    Ok(())
+}
 
-    fn refuse_proc_cover(&self, mount: &Mount, target: &OwnedFd, source: &OwnedFd) -> Result<()> {
-        // The host's procfs may be shown whole at /proc, as `--pid host` containers of some engines do.
-        let is_proc = clean(&mount.destination) == Path::new("/proc")
-            && mount::filesystem_magic(source)? == PROC_MAGIC;
-        if is_proc {
-            Ok(())
-        } else {
-            self.refuse_inside_proc(mount, target)
-        }
+/// A target may turn out to be in procfs by a link of the image, so the file system is asked, not only the path.
+fn refuse_target_inside_proc(path: &Path, target: &OwnedFd) -> Result<()> {
+    if mount::filesystem_magic(target)? == PROC_MAGIC && !is_allowed_in_proc(path) {
+        return Err(inside_proc(path));
     }
+    Ok(())
+}
+
+fn is_allowed_in_proc(path: &Path) -> bool {
+    PROC_ALLOWED
+        .iter()
+        .any(|allowed| path == Path::new(allowed))
+}
+
+fn inside_proc(path: &Path) -> Error {
+    let path = path.display().to_string();
+    Error::invalid(format!(
+        "{} cannot be mounted because it is inside /proc",
+        quoted(&path)
+    ))
+}
+
+fn destination(path: &Path) -> String {
+    format!("create mount destination for {} mount", path.display())
 }
 
 fn not_ordinary(mount: &Mount) -> Error {
