@@ -11,6 +11,7 @@ use gantry_sys::fdpass::{self, Packet};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 /// Packets that wait for the daemon.
 const OUTBOX_MAX: usize = 1024;
@@ -97,8 +98,15 @@ impl Control {
         let Some(listener) = &self.listener else {
             return false;
         };
-        let Ok(socket) = fdpass::accept(listener) else {
-            return false;
+        let socket = match fdpass::accept(listener) {
+            Ok(socket) => socket,
+            Err(error) => {
+                if error.kind() != ErrorKind::WouldBlock {
+                    // Out of descriptors, say: the listener stays ready, and must not keep us busy.
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                return false;
+            }
         };
         // The socket's mode already keeps others out; this also covers a file whose mode was changed.
         let own = rustix::process::geteuid().as_raw();

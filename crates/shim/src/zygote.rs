@@ -11,6 +11,7 @@ use gantry_shim_protocol::{PACKET_MAX, ZygoteRequest};
 use gantry_sys::mount::Attributes;
 use gantry_sys::namespace::{self, Kind};
 use gantry_sys::{fdpass, mount, supervise};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketType;
 use rustix::process::DumpableBehavior;
@@ -31,9 +32,19 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Writes a line to standard error, which is the daemon's; it may be gone.
+/// Writes a line to standard error, which is the daemon's: it may be gone, or stuck, and must not hold us up.
 pub(crate) fn complain(message: &str) {
-    let _ = writeln!(std::io::stderr(), "gantry-shim: {message}");
+    let stderr = std::io::stderr();
+    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    if rustix::event::poll(&mut polled, Some(&at_once)) == Ok(1) {
+        let _ = stderr
+            .lock()
+            .write_all(format!("gantry-shim: {message}\n").as_bytes());
+    }
 }
 
 fn prepare() -> Result<(OwnedFd, Inherited)> {

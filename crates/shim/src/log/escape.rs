@@ -3,23 +3,60 @@
 //! That is: `"` and `\` by a backslash; `\n` and `\r` short; other control characters and `<`, `>`, `&`, U+2028, U+2029
 //! as `\u....`; each byte that is not UTF-8 as `\ufffd`. Attributes follow Go's encoder, which knows more short forms.
 
-/// Appends `bytes`, escaped.
+/// Appends `bytes`, escaped. This is the inner loop of all logging: it looks at 32 or 8 bytes at a time, and copies a
+/// fixed number of bytes where fewer are wanted, since that needs no call; the surplus is cut off again.
 pub(crate) fn escape(out: &mut Vec<u8>, mut bytes: &[u8]) {
+    out.reserve(bytes.len());
     loop {
-        let clean = clean_prefix(bytes);
-        out.extend_from_slice(&bytes[..clean]);
+        while let Some((block, rest)) = bytes.split_first_chunk::<32>() {
+            let (words, _) = block.as_chunks::<8>();
+            if words
+                .iter()
+                .fold(0, |found, word| found | special(u64::from_le_bytes(*word)))
+                != 0
+            {
+                break;
+            }
+            out.extend_from_slice(block);
+            bytes = rest;
+        }
+        let clean = match bytes.split_first_chunk::<8>() {
+            Some((word, rest)) => {
+                let found = special(u64::from_le_bytes(*word));
+                out.extend_from_slice(word);
+                if found == 0 {
+                    bytes = rest;
+                    continue;
+                }
+                let clean = (found.trailing_zeros() / 8) as usize;
+                out.truncate(out.len() - (8 - clean));
+                clean
+            }
+            None => {
+                let clean = bytes
+                    .iter()
+                    .position(|&byte| is_special(byte))
+                    .unwrap_or(bytes.len());
+                out.extend_from_slice(&bytes[..clean]);
+                clean
+            }
+        };
         bytes = &bytes[clean..];
-        match bytes.first() {
-            None => return,
-            Some(&byte) if byte < 0x80 => {
-                escape_ascii(out, byte);
+        // Whatever is special is dealt with until something is not; special bytes often come together.
+        while let Some(&first) = bytes.first() {
+            if first >= 0x80 {
+                bytes = &bytes[non_ascii(out, bytes)..];
+            } else if is_special(first) {
+                let (text, length) = &ESCAPES[usize::from(first)];
+                out.extend_from_slice(text);
+                out.truncate(out.len() - (text.len() - length));
                 bytes = &bytes[1..];
+            } else {
+                break;
             }
-            Some(_) => {
-                let end = bytes.iter().position(u8::is_ascii).unwrap_or(bytes.len());
-                escape_non_ascii(out, &bytes[..end]);
-                bytes = &bytes[end..];
-            }
+        }
+        if bytes.is_empty() {
+            return;
         }
     }
 }
@@ -39,35 +76,6 @@ pub(crate) fn attributes(attributes: &[(String, String)]) -> Vec<u8> {
         out.push(b'}');
     }
     out
-}
-
-/// How many bytes from the start can be copied as they are. Looks at 32 bytes at a time: this is the inner loop of all logging.
-fn clean_prefix(bytes: &[u8]) -> usize {
-    let mut position = 0;
-    let (blocks, _) = bytes.as_chunks::<32>();
-    for block in blocks {
-        let (words, _) = block.as_chunks::<8>();
-        let found = words
-            .iter()
-            .fold(0, |found, word| found | special(u64::from_le_bytes(*word)));
-        if found != 0 {
-            break;
-        }
-        position += 32;
-    }
-    let (words, rest) = bytes[position..].as_chunks::<8>();
-    for word in words {
-        let found = special(u64::from_le_bytes(*word));
-        if found != 0 {
-            return position + (found.trailing_zeros() / 8) as usize;
-        }
-        position += 8;
-    }
-    position
-        + rest
-            .iter()
-            .position(|&byte| is_special(byte))
-            .unwrap_or(rest.len())
 }
 
 /// Bit 7 of each byte of `word` that needs a closer look. Bytes above the lowest such byte may be marked wrongly, as the
@@ -90,48 +98,57 @@ const fn is_special(byte: u8) -> bool {
     matches!(byte, 0..0x20 | 0x80.. | b'"' | b'&' | b'<' | b'>' | b'\\')
 }
 
-fn escape_ascii(out: &mut Vec<u8>, byte: u8) {
-    match byte {
-        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        _ => unicode(out, byte),
-    }
-}
-
-fn unicode(out: &mut Vec<u8>, byte: u8) {
+/// The escape of each special ASCII byte, and its length.
+static ESCAPES: [([u8; 6], usize); 128] = {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.extend_from_slice(&[
-        b'\\',
-        b'u',
-        b'0',
-        b'0',
-        HEX[usize::from(byte >> 4)],
-        HEX[usize::from(byte & 15)],
-    ]);
-}
+    let mut escapes = [([0; 6], 0); 128];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        escapes[byte as usize] = match byte {
+            b'"' | b'\\' => ([b'\\', byte, 0, 0, 0, 0], 2),
+            b'\n' => (*b"\\n\0\0\0\0", 2),
+            b'\r' => (*b"\\r\0\0\0\0", 2),
+            _ => (
+                [
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    HEX[(byte >> 4) as usize],
+                    HEX[(byte & 15) as usize],
+                ],
+                6,
+            ),
+        };
+        byte += 1;
+    }
+    escapes
+};
 
-/// `bytes` has no ASCII in it.
-fn escape_non_ascii(out: &mut Vec<u8>, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        let mut valid = chunk.valid().as_bytes();
-        while let Some(at) = memchr::memchr(0xe2, valid) {
-            // U+2028 and U+2029 are e2 80 a8 and e2 80 a9; an e2 always starts a character of three bytes.
-            let (before, rest) = valid.split_at(at);
-            out.extend_from_slice(before);
-            let (character, after) = rest.split_at(3);
-            match character {
-                [_, 0x80, 0xa8] => out.extend_from_slice(b"\\u2028"),
-                [_, 0x80, 0xa9] => out.extend_from_slice(b"\\u2029"),
-                _ => out.extend_from_slice(character),
-            }
-            valid = after;
+/// Appends the character that `bytes` starts with, which is not ASCII; gives its length.
+fn non_ascii(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
+    match bytes {
+        [0xe2, 0x80, 0xa8, ..] => out.extend_from_slice(b"\\u2028"),
+        [0xe2, 0x80, 0xa9, ..] => out.extend_from_slice(b"\\u2029"),
+        [0xc2..=0xdf, 0x80..=0xbf, ..] => {
+            out.extend_from_slice(&bytes[..2]);
+            return 2;
         }
-        out.extend_from_slice(valid);
-        for _ in chunk.invalid() {
+        [0xe0, 0xa0..=0xbf, 0x80..=0xbf, ..]
+        | [0xe1..=0xec | 0xee | 0xef, 0x80..=0xbf, 0x80..=0xbf, ..]
+        | [0xed, 0x80..=0x9f, 0x80..=0xbf, ..] => out.extend_from_slice(&bytes[..3]),
+        [0xf0, 0x90..=0xbf, 0x80..=0xbf, 0x80..=0xbf, ..]
+        | [0xf1..=0xf3, 0x80..=0xbf, 0x80..=0xbf, 0x80..=0xbf, ..]
+        | [0xf4, 0x80..=0x8f, 0x80..=0xbf, 0x80..=0xbf, ..] => {
+            out.extend_from_slice(&bytes[..4]);
+            return 4;
+        }
+        _ => {
             out.extend_from_slice(b"\\ufffd");
+            return 1;
         }
     }
+    3
 }
 
 /// A quoted string as Go's `encoding/json` writes it.

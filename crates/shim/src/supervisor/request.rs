@@ -89,23 +89,44 @@ impl Supervisor {
         if !(0..=64).contains(&signal) {
             return Err(invalid(&format!("invalid signal: {signal}")));
         }
-        if all {
-            let cgroup = self.cgroup()?;
-            let sent = if signal == libc::SIGKILL {
-                cgroup.kill_all().map(drop)
-            } else {
-                cgroup.signal_all(signal)
-            };
-            return checked("signal processes", sent).map(|()| Reply::Ok);
+        let result = if all {
+            self.signal_all(signal)
+        } else {
+            self.signal_one(exec, signal)
+        };
+        if result.is_ok() && signal == libc::SIGKILL && self.is_paused() {
+            // What is frozen by a v1 freezer does not even die, until it is thawed.
+            self.freeze(false)?;
         }
+        result
+    }
+
+    fn signal_one(&mut self, exec: Option<&str>, signal: i32) -> Result {
         let pid = self.process(exec)?.pid;
         // Ours, and not reaped yet: the number cannot belong to another process.
-        let sent = pidfd::open(pid).and_then(|pidfd| pidfd::send_signal(pidfd, signal));
-        match sent {
+        match pidfd::open(pid).and_then(|pidfd| pidfd::send_signal(pidfd, signal)) {
             Ok(()) => Ok(Reply::Ok),
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(not_running()),
             Err(error) => Err(internal("send a signal", error)),
         }
+    }
+
+    fn signal_all(&mut self, signal: i32) -> Result {
+        if signal != libc::SIGKILL {
+            let sent = self.cgroup()?.signal_all(signal);
+            return checked("signal processes", sent).map(|()| Reply::Ok);
+        }
+        match checked("kill processes", self.cgroup()?.kill_all())? {
+            true => Ok(Reply::Ok),
+            // Without cgroups init has to do: the rest of its pid namespace dies with it.
+            false => self.signal_one(None, signal),
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        self.container
+            .as_ref()
+            .is_some_and(|container| container.status == Status::Paused)
     }
 
     fn attach(&mut self, attach: &Attach, fds: Vec<OwnedFd>) -> Result {

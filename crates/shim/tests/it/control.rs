@@ -1,13 +1,15 @@
 //! Daemons that come and go, and what they send.
 
 use crate::world::{Spec, Zygote, framed, outcome};
+use gantry_runtime::cgroup::{Hierarchy, Roots};
 use gantry_shim_protocol::{
     Exit, Failure, FailureKind, FdRole, PACKET_MAX, Reply, Request, ShimPacket,
 };
-use gantry_sys::fdpass;
+use gantry_sys::{fdpass, pidfd};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 #[test]
 fn a_later_daemon_takes_over() {
@@ -212,4 +214,35 @@ fn a_shim_is_isolated_and_named() {
     drop(client);
     shim.exited();
     shim.ends();
+}
+
+/// The daemon's part is to kill what is left, by its cgroup; nothing pretends that the container has ended.
+#[test]
+fn a_killed_shim_leaves_its_container_to_the_daemon() {
+    let zygote = Zygote::start();
+    let mut shim = zygote.shim();
+    let spec = Spec::args(&["/bin/sleep", "1000"]);
+    let Reply::Started { pid, .. } = shim.run(&spec, Vec::new()) else {
+        panic!("not started")
+    };
+    let init = pidfd::open(pid).expect("runs");
+    let Reply::Processes(processes) = shim.ask(Request::Processes) else {
+        panic!("no processes")
+    };
+    assert_eq!(processes, [pid]);
+    let killed = pidfd::open(shim.pid).expect("runs");
+    pidfd::send_signal(&killed, 9).expect("is killed");
+    assert_eq!(shim.receive(), None);
+    assert!(!shim.run_dir().join("exit.json").exists());
+    assert!(!pidfd::has_ended(&init).expect("is asked"));
+    assert!(fdpass::connect(&shim.run_dir().join("shim.sock")).is_err());
+    // As the daemon does.
+    let roots = Arc::new(Roots::open().expect("opens"));
+    let path = format!("/gantry-shim-test-{}", shim.id);
+    let named = |hierarchy: &Hierarchy| (hierarchy.name.clone(), path.clone());
+    let paths: Vec<_> = roots.hierarchies().iter().map(named).collect();
+    let cgroup = roots.find(&paths);
+    assert!(cgroup.kill_all().expect("kills"));
+    assert!(pidfd::wait_for_end(&init, Some(10_000)).expect("is asked"));
+    cgroup.remove().expect("is removed");
 }

@@ -91,6 +91,23 @@ fn output_input_and_exit_codes_arrive() {
 }
 
 #[test]
+fn it_has_three_descriptors() {
+    let zygote = Zygote::start();
+    let mut shim = sleeping(&zygote);
+    for terminal in [false, true] {
+        let args = ["/bin/ls", "/proc/self/fd"];
+        let (reply, client) = exec(&mut shim, "e1", &args, terminal, raw());
+        assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
+        let listed = String::from_utf8(client.rest()).expect("is text");
+        // The fourth is the directory itself.
+        let listed: Vec<&str> = listed.split_whitespace().collect();
+        assert_eq!(listed, ["0", "1", "2", "3"]);
+        assert!(matches!(shim.event(), Event::ExecExited { .. }));
+    }
+    stop(shim);
+}
+
+#[test]
 fn failures_are_classified() {
     let zygote = Zygote::start();
     let mut shim = sleeping(&zygote);

@@ -59,6 +59,24 @@ fn a_paused_container_stands_still() {
 }
 
 #[test]
+fn a_paused_container_can_be_killed() {
+    let zygote = Zygote::start();
+    for all in [false, true] {
+        let (mut shim, mut client) = ticking(&zygote);
+        client.expect("tick");
+        assert_eq!(shim.ask(Request::Pause), Reply::Ok);
+        let signal = Request::Signal {
+            exec: None,
+            signal: 9,
+            all,
+        };
+        assert_eq!(shim.ask(signal), Reply::Ok);
+        assert_eq!(shim.exited().exit_code, 137);
+        shim.ends();
+    }
+}
+
+#[test]
 fn counters_and_limits_are_those_of_the_container() {
     let zygote = Zygote::start();
     let mut shim = zygote.shim();

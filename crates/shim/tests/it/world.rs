@@ -164,7 +164,7 @@ impl Spec {
                 { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "nodev", "mode=1777"] },
             ],
             "linux": {
-                "cgroupsPath": format!("/gantry-shim-test/{id}"),
+                "cgroupsPath": format!("/gantry-shim-test-{id}"),
                 "namespaces": namespaces,
                 "resources": self.resources,
             },
