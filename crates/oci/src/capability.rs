@@ -167,26 +167,60 @@ mod tests {
     }
 
     fn tweaked(adds: &[&str], drops: &[&str], privileged: bool) -> Vec<String> {
-        tweak(&NAMES, &DOCKER_DEFAULT, &names(adds), &names(drops), privileged).expect("is valid")
+        tweak(
+            &NAMES,
+            &DOCKER_DEFAULT,
+            &names(adds),
+            &names(drops),
+            privileged,
+        )
+        .expect("is valid")
     }
 
     #[test]
     fn numbers_are_the_kernel_s() {
-        assert_eq!((number("CAP_CHOWN"), number("CAP_SYS_ADMIN"), number("CAP_CHECKPOINT_RESTORE")), (Some(0), Some(21), Some(40)));
-        assert_eq!((name(38), name(41), number("SYS_ADMIN")), (Some("CAP_PERFMON"), None, None));
-        let mask: u64 = DOCKER_DEFAULT.iter().map(|name| 1 << number(name).expect("is known")).sum();
+        assert_eq!(
+            (
+                number("CAP_CHOWN"),
+                number("CAP_SYS_ADMIN"),
+                number("CAP_CHECKPOINT_RESTORE")
+            ),
+            (Some(0), Some(21), Some(40))
+        );
+        assert_eq!(
+            (name(38), name(41), number("SYS_ADMIN")),
+            (Some("CAP_PERFMON"), None, None)
+        );
+        let mask: u64 = DOCKER_DEFAULT
+            .iter()
+            .map(|name| 1 << number(name).expect("is known"))
+            .sum();
         assert_eq!(mask, 0xa804_25fb);
-        assert_eq!((known_to_kernel(0).len(), known_to_kernel(40).len(), known_to_kernel(63).len()), (1, 41, 41));
+        assert_eq!(
+            (
+                known_to_kernel(0).len(),
+                known_to_kernel(40).len(),
+                known_to_kernel(63).len()
+            ),
+            (1, 41, 41)
+        );
     }
 
     #[test]
     fn adding_and_dropping_is_docker_s() {
         assert_eq!(tweaked(&[], &[], false), DOCKER_DEFAULT);
-        assert_eq!(tweaked(&["net_admin", "cap_chown"], &["Mknod"], false).len(), 14);
+        assert_eq!(
+            tweaked(&["net_admin", "cap_chown"], &["Mknod"], false).len(),
+            14
+        );
         assert!(tweaked(&["net_admin"], &[], false).contains(&"CAP_NET_ADMIN".to_owned()));
         assert_eq!(tweaked(&["NET_ADMIN"], &["all"], false), ["CAP_NET_ADMIN"]);
         assert_eq!(tweaked(&["ALL"], &["SYS_ADMIN", "CHOWN"], false).len(), 39);
-        assert_eq!(tweaked(&["ALL"], &["ALL"], false).len(), 41, "adding everything is above dropping everything");
+        assert_eq!(
+            tweaked(&["ALL"], &["ALL"], false).len(),
+            41,
+            "adding everything is above dropping everything"
+        );
         assert_eq!(tweaked(&[], &["ALL"], false), names(&[]));
         assert_eq!(tweaked(&[], &["ALL"], true).len(), 41);
     }
@@ -194,11 +228,24 @@ mod tests {
     #[test]
     fn names_are_refused_in_docker_s_words() {
         let refusal = |adds: &[&str], drops: &[&str]| {
-            let error = tweak(known_to_kernel(37), &DOCKER_DEFAULT, &names(adds), &names(drops), true).expect_err("must be refused");
+            let error = tweak(
+                known_to_kernel(37),
+                &DOCKER_DEFAULT,
+                &names(adds),
+                &names(drops),
+                true,
+            )
+            .expect_err("must be refused");
             error.to_string()
         };
-        assert_eq!(refusal(&["foo"], &[]), "invalid CapAdd: unknown capability: \"CAP_FOO\"");
-        assert_eq!(refusal(&[], &["CAP_ALL"]), "invalid CapDrop: unknown capability: \"CAP_ALL\"");
+        assert_eq!(
+            refusal(&["foo"], &[]),
+            "invalid CapAdd: unknown capability: \"CAP_FOO\""
+        );
+        assert_eq!(
+            refusal(&[], &["CAP_ALL"]),
+            "invalid CapDrop: unknown capability: \"CAP_ALL\""
+        );
         assert_eq!(
             refusal(&["bpf"], &[]),
             "invalid CapAdd: capability not supported by your kernel or not available in the current environment: \"CAP_BPF\""

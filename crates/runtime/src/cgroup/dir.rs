@@ -28,7 +28,8 @@ impl<'a> Dir<'a> {
     /// Writes a control file in one piece.
     pub(super) fn write(&self, file: &str, value: impl Display) -> Result<()> {
         let value = value.to_string();
-        self.try_write(file, &value).map_err(|error| self.write_error(file, &value, error))
+        self.try_write(file, &value)
+            .map_err(|error| self.write_error(file, &value, error))
     }
 
     /// Writes several values to one file, one write each.
@@ -36,8 +37,12 @@ impl<'a> Dir<'a> {
         if values.is_empty() {
             return Ok(());
         }
-        let fd = self.open(file, OFlags::WRONLY).map_err(|error| self.write_error(file, &values[0], error))?;
-        values.iter().try_for_each(|value| write_whole(&fd, value).map_err(|error| self.write_error(file, value, error)))
+        let fd = self
+            .open(file, OFlags::WRONLY)
+            .map_err(|error| self.write_error(file, &values[0], error))?;
+        values.iter().try_for_each(|value| {
+            write_whole(&fd, value).map_err(|error| self.write_error(file, value, error))
+        })
     }
 
     pub(super) fn try_write(&self, file: &str, value: &str) -> io::Result<()> {
@@ -45,7 +50,8 @@ impl<'a> Dir<'a> {
     }
 
     pub(super) fn read(&self, file: &str) -> Result<String> {
-        self.try_read(file).map_err(|error| Error::from(error).prefixed(format!("read {}", self.shown(file))))
+        self.try_read(file)
+            .map_err(|error| Error::from(error).prefixed(format!("read {}", self.shown(file))))
     }
 
     pub(super) fn try_read(&self, file: &str) -> io::Result<String> {
@@ -68,23 +74,46 @@ impl<'a> Dir<'a> {
         let text = self.read(file)?;
         match text.trim() {
             "max" => Ok(u64::MAX),
-            number => number.parse().map_err(|_| Error::internal(format!("{} holds no number: \"{number}\"", self.shown(file)))),
+            number => number.parse().map_err(|_| {
+                Error::internal(format!(
+                    "{} holds no number: \"{number}\"",
+                    self.shown(file)
+                ))
+            }),
         }
     }
 
     pub(super) fn exists(&self, file: &str) -> bool {
-        rustix::fs::accessat(&self.hierarchy.root, self.name(file), rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty()).is_ok()
+        rustix::fs::accessat(
+            &self.hierarchy.root,
+            self.name(file),
+            rustix::fs::Access::EXISTS,
+            rustix::fs::AtFlags::empty(),
+        )
+        .is_ok()
     }
 
     pub(super) fn open(&self, file: &str, flags: OFlags) -> io::Result<OwnedFd> {
-        Ok(rustix::fs::openat(&self.hierarchy.root, self.name(file), flags | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(rustix::fs::openat(
+            &self.hierarchy.root,
+            self.name(file),
+            flags | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
     }
 
     /// The directory itself.
     pub(super) fn open_self(&self, flags: OFlags) -> Result<OwnedFd> {
         let path = if self.path.is_empty() { "." } else { self.path };
-        rustix::fs::openat(&self.hierarchy.root, path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::from(io::Error::from(error)).prefixed(format!("open {}", self.shown(""))))
+        rustix::fs::openat(
+            &self.hierarchy.root,
+            path,
+            flags | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| {
+            Error::from(io::Error::from(error)).prefixed(format!("open {}", self.shown("")))
+        })
     }
 
     /// The path as the user knows it.
@@ -100,17 +129,29 @@ impl<'a> Dir<'a> {
     }
 
     fn name(&self, file: &str) -> String {
-        if self.path.is_empty() { file.to_owned() } else { format!("{}/{file}", self.path) }
+        if self.path.is_empty() {
+            file.to_owned()
+        } else {
+            format!("{}/{file}", self.path)
+        }
     }
 
     pub(super) fn write_error(&self, file: &str, value: &str, error: io::Error) -> Error {
-        Error::from(error).prefixed(format!("failed to write \"{}\": write {}", value.escape_debug(), self.shown(file)))
+        Error::from(error).prefixed(format!(
+            "failed to write \"{}\": write {}",
+            value.escape_debug(),
+            self.shown(file)
+        ))
     }
 }
 
 fn write_whole(fd: &OwnedFd, value: &str) -> io::Result<()> {
     let written = rustix::io::write(fd, value.as_bytes())?;
-    if written == value.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    if written == value.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
 }
 
 /// Whether the error is this one of the kernel's.

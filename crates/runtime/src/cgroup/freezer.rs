@@ -43,7 +43,12 @@ pub(super) fn thaw(cgroup: &Cgroup) -> Result<()> {
 pub(super) fn is_frozen(cgroup: &Cgroup) -> Result<bool> {
     let read = |dir: &Dir<'_>, file: &str| match dir.try_read(file) {
         Ok(text) => Ok(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV) => Ok(String::new()),
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ENODEV) =>
+        {
+            Ok(String::new())
+        }
         Err(error) => Err(Error::from(error).prefixed(format!("read {}", dir.shown(file)))),
     };
     Ok(match place(cgroup)? {
@@ -59,13 +64,17 @@ enum Place<'a> {
 
 /// The v1 freezer where there is one: on a hybrid machine other programs look there.
 fn place(cgroup: &Cgroup) -> Result<Place<'_>> {
-    let unsupported = || Error::not_implemented("cannot toggle freezer: cgroups not configured for container");
+    let unsupported =
+        || Error::not_implemented("cannot toggle freezer: cgroups not configured for container");
     if let Ok(dir) = cgroup.controller("freezer") {
         return Ok(Place::Legacy(dir));
     }
     match cgroup.roots.layout() {
         Layout::Absent => Err(unsupported()),
-        Layout::Legacy | Layout::Unified => cgroup.unified_dir().map(Place::Unified).ok_or_else(unsupported),
+        Layout::Legacy | Layout::Unified => cgroup
+            .unified_dir()
+            .map(Place::Unified)
+            .ok_or_else(unsupported),
     }
 }
 
@@ -83,28 +92,47 @@ fn freeze_legacy(dir: &Dir<'_>) -> Result<()> {
         match dir.read(STATE)?.trim() {
             "FROZEN" => return Ok(()),
             "FREEZING" => {}
-            other => return Err(Error::internal(format!("unexpected state {other} while freezing"))),
+            other => {
+                return Err(Error::internal(format!(
+                    "unexpected state {other} while freezing"
+                )));
+            }
         }
     }
     Err(Error::internal("unable to freeze"))
 }
 
 fn wait_frozen(dir: &Dir<'_>) -> Result<()> {
-    let events = dir.open("cgroup.events", OFlags::RDONLY).map_err(|error| Error::from(error).prefixed(format!("open {}", dir.shown("cgroup.events"))))?;
+    let events = dir.open("cgroup.events", OFlags::RDONLY).map_err(|error| {
+        Error::from(error).prefixed(format!("open {}", dir.shown("cgroup.events")))
+    })?;
     let started = std::time::Instant::now();
     loop {
         let mut buffer = [0; 256];
         let read = rustix::io::pread(&events, &mut buffer, 0).map_err(std::io::Error::from)?;
-        if buffer[..read].split(|byte| *byte == b'\n').any(|line| line == b"frozen 1") {
+        if buffer[..read]
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == b"frozen 1")
+        {
             return Ok(());
         }
-        let left_ms = TIMEOUT_MS.saturating_sub(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        let left_ms = TIMEOUT_MS
+            .saturating_sub(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
         if left_ms == 0 {
-            return Err(Error::internal(format!("timeout of {}s reached waiting for the cgroup to freeze", TIMEOUT_MS / 1000)));
+            return Err(Error::internal(format!(
+                "timeout of {}s reached waiting for the cgroup to freeze",
+                TIMEOUT_MS / 1000
+            )));
         }
         // The kernel wakes us when the file's content changes after the read above; a lost wake-up costs one slice.
-        let slice = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        let mut poll = [rustix::event::PollFd::new(&events, rustix::event::PollFlags::PRI)];
+        let slice = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
+        let mut poll = [rustix::event::PollFd::new(
+            &events,
+            rustix::event::PollFlags::PRI,
+        )];
         match rustix::event::poll(&mut poll, Some(&slice)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(Error::from(std::io::Error::from(error))),

@@ -23,8 +23,20 @@ pub(super) fn memory(dir: &Dir<'_>, memory: &Memory, occasion: Occasion) -> Resu
     if limit == -1 && swap == 0 && dir.exists(SWAP_LIMIT) {
         swap = -1;
     }
-    let set_limit = || if limit == 0 { Ok(()) } else { memory_limit(dir, limit) };
-    let set_swap = || if swap == 0 { Ok(()) } else { dir.write(SWAP_LIMIT, swap) };
+    let set_limit = || {
+        if limit == 0 {
+            Ok(())
+        } else {
+            memory_limit(dir, limit)
+        }
+    };
+    let set_swap = || {
+        if swap == 0 {
+            Ok(())
+        } else {
+            dir.write(SWAP_LIMIT, swap)
+        }
+    };
     // The sum may never be below memory alone, not even between the two writes.
     let both = limit != 0 && swap != 0 && occasion == Occasion::Update;
     if both && (swap == -1 || i128::from(dir.read_number(LIMIT)?) < i128::from(swap)) {
@@ -50,7 +62,9 @@ pub(super) fn memory(dir: &Dir<'_>, memory: &Memory, occasion: Occasion) -> Resu
     match memory.swappiness {
         None => Ok(()),
         Some(value) if value <= 100 => dir.write("memory.swappiness", value),
-        Some(value) => Err(Error::invalid(format!("invalid memory swappiness value: {value} (valid range is 0-100)"))),
+        Some(value) => Err(Error::invalid(format!(
+            "invalid memory swappiness value: {value} (valid range is 0-100)"
+        ))),
     }
 }
 
@@ -60,7 +74,10 @@ fn memory_limit(dir: &Dir<'_>, limit: i64) -> Result<()> {
         Err(error) if is(&error, Errno::BUSY) => {
             let usage = dir.read_number("memory.usage_in_bytes")?;
             let peak = dir.read_number("memory.max_usage_in_bytes")?;
-            Err(Error::invalid(format!("unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})")).with_source(error))
+            Err(Error::invalid(format!(
+                "unable to set memory limit to {limit} (current usage: {usage}, peak usage: {peak})"
+            ))
+            .with_source(error))
         }
         Err(error) => Err(dir.write_error(LIMIT, &limit.to_string(), error)),
     }
@@ -78,7 +95,13 @@ pub(super) fn cpu(dir: &Dir<'_>, cpu: &Cpu) -> Result<()> {
     let quota = cpu.quota.filter(|quota| *quota != 0);
     // With the old quota the new period or burst may be refused, where with the new quota it is not: those are tried again.
     let mut again: Vec<(&str, u64)> = Vec::new();
-    for (file, value) in [("cpu.cfs_period_us", cpu.period.filter(|period| *period != 0)), ("cpu.cfs_burst_us", cpu.burst)] {
+    for (file, value) in [
+        (
+            "cpu.cfs_period_us",
+            cpu.period.filter(|period| *period != 0),
+        ),
+        ("cpu.cfs_burst_us", cpu.burst),
+    ] {
         let Some(value) = value else { continue };
         match dir.try_write(file, &value.to_string()) {
             Err(error) if is(&error, Errno::INVAL) && quota.is_some() => again.push((file, value)),
@@ -89,7 +112,9 @@ pub(super) fn cpu(dir: &Dir<'_>, cpu: &Cpu) -> Result<()> {
     if let Some(quota) = quota {
         dir.write("cpu.cfs_quota_us", quota)?;
     }
-    again.into_iter().try_for_each(|(file, value)| dir.write(file, value))?;
+    again
+        .into_iter()
+        .try_for_each(|(file, value)| dir.write(file, value))?;
     if let Some(idle) = cpu.idle {
         dir.write("cpu.idle", idle)?;
     }
@@ -125,7 +150,8 @@ pub(super) fn cpuset(dir: &Dir<'_>, cpu: &Cpu) -> Result<()> {
             // A parent that someone made and never gave any processors.
             Err(error) if is(&error, Errno::ACCESS) => {
                 if let Some((parent, _)) = dir.path.rsplit_once('/') {
-                    fill_cpuset(dir.hierarchy, parent).map_err(|error| dir.write_error(file, list, error))?;
+                    fill_cpuset(dir.hierarchy, parent)
+                        .map_err(|error| dir.write_error(file, list, error))?;
                 }
                 dir.write(file, list)?;
             }
@@ -152,9 +178,17 @@ pub(super) fn fill_cpuset(hierarchy: &Hierarchy, path: &str) -> io::Result<()> {
 }
 
 pub(super) fn block_io(dir: &Dir<'_>, block_io: &BlockIo) -> Result<()> {
-    let weights = block_io.weight.is_some() || block_io.weight_device.iter().any(|device| device.weight.is_some());
+    let weights = block_io.weight.is_some()
+        || block_io
+            .weight_device
+            .iter()
+            .any(|device| device.weight.is_some());
     // The scheduler that is built in decides what the file is called.
-    let prefix = if weights && !dir.exists("blkio.weight") { "blkio.bfq" } else { "blkio" };
+    let prefix = if weights && !dir.exists("blkio.weight") {
+        "blkio.bfq"
+    } else {
+        "blkio"
+    };
     if let Some(weight) = block_io.weight.filter(|weight| *weight != 0) {
         dir.write(&format!("{prefix}.weight"), weight)?;
     }
@@ -164,17 +198,40 @@ pub(super) fn block_io(dir: &Dir<'_>, block_io: &BlockIo) -> Result<()> {
     for device in &block_io.weight_device {
         let (major, minor) = (device.major, device.minor);
         if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
-            dir.write(&format!("{prefix}.weight_device"), format!("{major}:{minor} {weight}"))?;
+            dir.write(
+                &format!("{prefix}.weight_device"),
+                format!("{major}:{minor} {weight}"),
+            )?;
         }
         if let Some(weight) = device.leaf_weight.filter(|weight| *weight != 0) {
-            dir.write("blkio.leaf_weight_device", format!("{major}:{minor} {weight}"))?;
+            dir.write(
+                "blkio.leaf_weight_device",
+                format!("{major}:{minor} {weight}"),
+            )?;
         }
     }
-    let lines = |devices: &[ThrottleDevice]| devices.iter().map(|device| format!("{}:{} {}", device.major, device.minor, device.rate)).collect::<Vec<_>>();
-    dir.write_each("blkio.throttle.read_bps_device", &lines(&block_io.throttle_read_bps_device))?;
-    dir.write_each("blkio.throttle.write_bps_device", &lines(&block_io.throttle_write_bps_device))?;
-    dir.write_each("blkio.throttle.read_iops_device", &lines(&block_io.throttle_read_iops_device))?;
-    dir.write_each("blkio.throttle.write_iops_device", &lines(&block_io.throttle_write_iops_device))
+    let lines = |devices: &[ThrottleDevice]| {
+        devices
+            .iter()
+            .map(|device| format!("{}:{} {}", device.major, device.minor, device.rate))
+            .collect::<Vec<_>>()
+    };
+    dir.write_each(
+        "blkio.throttle.read_bps_device",
+        &lines(&block_io.throttle_read_bps_device),
+    )?;
+    dir.write_each(
+        "blkio.throttle.write_bps_device",
+        &lines(&block_io.throttle_write_bps_device),
+    )?;
+    dir.write_each(
+        "blkio.throttle.read_iops_device",
+        &lines(&block_io.throttle_read_iops_device),
+    )?;
+    dir.write_each(
+        "blkio.throttle.write_iops_device",
+        &lines(&block_io.throttle_write_iops_device),
+    )
 }
 
 /// `linux.resources.network`.
@@ -194,13 +251,18 @@ struct Priority {
 
 /// Only v1 has these controllers.
 pub(super) fn network(cgroup: &Cgroup, document: &serde_json::Value) -> Result<()> {
-    let network: Network = serde_json::from_value(document.clone())
-        .map_err(|error| Error::invalid(format!("linux.resources.network: {error}")).with_source(error))?;
+    let network: Network = serde_json::from_value(document.clone()).map_err(|error| {
+        Error::invalid(format!("linux.resources.network: {error}")).with_source(error)
+    })?;
     if let Some(class_id) = network.class_id.filter(|id| *id != 0) {
-        cgroup.controller("net_cls")?.write("net_cls.classid", class_id)?;
+        cgroup
+            .controller("net_cls")?
+            .write("net_cls.classid", class_id)?;
     }
     for Priority { name, priority } in &network.priorities {
-        cgroup.controller("net_prio")?.write("net_prio.ifpriomap", format!("{name} {priority}"))?;
+        cgroup
+            .controller("net_prio")?
+            .write("net_prio.ifpriomap", format!("{name} {priority}"))?;
     }
     Ok(())
 }

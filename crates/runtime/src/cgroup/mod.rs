@@ -95,7 +95,10 @@ impl Roots {
                 Ok(root) => hierarchies.push(Hierarchy::new(mount, root)?),
                 // Mounted over or not for us.
                 Err(Errno::NOENT | Errno::ACCESS) => {}
-                Err(error) => return Err(Error::from(io::Error::from(error)).prefixed(format!("open {}", mount.point))),
+                Err(error) => {
+                    return Err(Error::from(io::Error::from(error))
+                        .prefixed(format!("open {}", mount.point)));
+                }
             }
         }
         Ok(Self::from_hierarchies(hierarchies, is_rootless()))
@@ -103,11 +106,20 @@ impl Roots {
 
     /// No cgroups at all: every operation of the containers' cgroups does nothing, limits are dropped.
     pub fn absent() -> Self {
-        Self { ignore_limits: true, ..Self::from_hierarchies(Vec::new(), true) }
+        Self {
+            ignore_limits: true,
+            ..Self::from_hierarchies(Vec::new(), true)
+        }
     }
 
     fn from_hierarchies(mut hierarchies: Vec<Hierarchy>, rootless: bool) -> Self {
-        let controllers = hierarchies.iter().any(|hierarchy| !hierarchy.unified && hierarchy.controllers.iter().any(|name| !name.starts_with("name=")));
+        let controllers = hierarchies.iter().any(|hierarchy| {
+            !hierarchy.unified
+                && hierarchy
+                    .controllers
+                    .iter()
+                    .any(|name| !name.starts_with("name="))
+        });
         let unified = hierarchies.iter().any(|hierarchy| hierarchy.unified);
         let layout = match (controllers, unified) {
             (true, _) => Layout::Legacy,
@@ -121,11 +133,19 @@ impl Roots {
                 hierarchy.name.clear();
             }
         }
-        Self { hierarchies, layout, rootless, ignore_limits: false }
+        Self {
+            hierarchies,
+            layout,
+            rootless,
+            ignore_limits: false,
+        }
     }
 
     /// Exchanges each root's descriptor for another one of the same directory, as in another mount namespace's mount.
-    pub fn rehome(&mut self, mut exchange: impl FnMut(&Hierarchy) -> Result<OwnedFd>) -> Result<()> {
+    pub fn rehome(
+        &mut self,
+        mut exchange: impl FnMut(&Hierarchy) -> Result<OwnedFd>,
+    ) -> Result<()> {
         self.hierarchies.iter_mut().try_for_each(|hierarchy| {
             hierarchy.root = exchange(hierarchy)?;
             Ok(())
@@ -146,10 +166,18 @@ impl Roots {
     /// if that is relative, it is below the caller's own cgroup (v2: beside it). On an error nothing is left.
     pub fn create(self: &Arc<Self>, path: &str, resources: &Resources) -> Result<Cgroup> {
         let (absolute, path) = path::clean(path)?;
-        if self.layout == Layout::Absent && !self.ignore_limits && resources::wants_limits(resources) {
-            return Err(Error::not_implemented("cannot set limits: no cgroup hierarchy is mounted"));
+        if self.layout == Layout::Absent
+            && !self.ignore_limits
+            && resources::wants_limits(resources)
+        {
+            return Err(Error::not_implemented(
+                "cannot set limits: no cgroup hierarchy is mounted",
+            ));
         }
-        let mut cgroup = Cgroup { roots: Arc::clone(self), paths: vec![None; self.hierarchies.len()] };
+        let mut cgroup = Cgroup {
+            roots: Arc::clone(self),
+            paths: vec![None; self.hierarchies.len()],
+        };
         let mut made = Vec::new();
         let result = cgroup.make_dirs(absolute, &path, resources, &mut made);
         let result = result.and_then(|()| resources::set(&cgroup, resources, Occasion::Creation));
@@ -169,15 +197,34 @@ impl Roots {
     /// The cgroups that [`Cgroup::paths`] described; asks no kernel whether they exist.
     pub fn find(self: &Arc<Self>, paths: &[(String, String)]) -> Cgroup {
         let known = |hierarchy: &Hierarchy| paths.iter().find(|(name, _)| *name == hierarchy.name);
-        let path = |hierarchy: &Hierarchy| known(hierarchy).map(|(_, path)| path.trim_matches('/').to_owned()).filter(|path| !path.is_empty());
-        Cgroup { roots: Arc::clone(self), paths: self.hierarchies.iter().map(path).collect() }
+        let path = |hierarchy: &Hierarchy| {
+            known(hierarchy)
+                .map(|(_, path)| path.trim_matches('/').to_owned())
+                .filter(|path| !path.is_empty())
+        };
+        Cgroup {
+            roots: Arc::clone(self),
+            paths: self.hierarchies.iter().map(path).collect(),
+        }
     }
 }
 
 impl Hierarchy {
     fn new(mount: Mount, root: OwnedFd) -> Result<Self> {
-        let name = mount.point.rsplit('/').next().unwrap_or_default().to_owned();
-        let mut hierarchy = Self { name, controllers: mount.controllers, unified: mount.unified, root, point: mount.point, own: mount.own };
+        let name = mount
+            .point
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let mut hierarchy = Self {
+            name,
+            controllers: mount.controllers,
+            unified: mount.unified,
+            root,
+            point: mount.point,
+            own: mount.own,
+        };
         if hierarchy.unified {
             let listed = Dir::new(&hierarchy, "").read("cgroup.controllers")?;
             hierarchy.controllers = listed.split_whitespace().map(str::to_owned).collect();
@@ -189,17 +236,23 @@ impl Hierarchy {
 impl Cgroup {
     /// Hierarchy name and absolute path in it, for [`Roots::find`] in another process.
     pub fn paths(&self) -> Vec<(String, String)> {
-        self.dirs().map(|dir| (dir.hierarchy.name.clone(), format!("/{}", dir.path))).collect()
+        self.dirs()
+            .map(|dir| (dir.hierarchy.name.clone(), format!("/{}", dir.path)))
+            .collect()
     }
 
     /// Hierarchy name and a directory of the container's cgroup (`O_PATH`), for the container's own view.
     pub fn open_dirs(&self) -> Result<Vec<(String, OwnedFd)>> {
-        self.dirs().map(|dir| Ok((dir.hierarchy.name.clone(), dir.open_self(OFlags::PATH)?))).collect()
+        self.dirs()
+            .map(|dir| Ok((dir.hierarchy.name.clone(), dir.open_self(OFlags::PATH)?)))
+            .collect()
     }
 
     /// For `CLONE_INTO_CGROUP`: the directory in the v2 hierarchy, if there is one (also on hybrid machines).
     pub fn clone_target(&self) -> Result<Option<OwnedFd>> {
-        self.unified_dir().map(|dir| dir.open_self(OFlags::PATH)).transpose()
+        self.unified_dir()
+            .map(|dir| dir.open_self(OFlags::PATH))
+            .transpose()
     }
 
     /// Moves the calling, single-threaded process into the v1 cgroups (and into v2's, if `into_unified`,
@@ -219,7 +272,9 @@ impl Cgroup {
                 Ok(()) => {}
                 // A cpuset without processors or memory nodes takes nobody in.
                 Err(error) if dir::is(&error, Errno::NOSPC) => {
-                    legacy::fill_cpuset(dir.hierarchy, dir.path).map_err(|error| dir.write_error("tasks", "0", error)).context(WHAT)?;
+                    legacy::fill_cpuset(dir.hierarchy, dir.path)
+                        .map_err(|error| dir.write_error("tasks", "0", error))
+                        .context(WHAT)?;
                     dir.write("tasks", 0).context(WHAT)?;
                 }
                 Err(error) => return Err(dir.write_error("tasks", "0", error)).context(WHAT),
@@ -285,7 +340,11 @@ impl Cgroup {
     }
 
     fn dirs(&self) -> impl Iterator<Item = Dir<'_>> {
-        self.roots.hierarchies.iter().zip(&self.paths).filter_map(|(hierarchy, path)| Some(Dir::new(hierarchy, path.as_deref()?)))
+        self.roots
+            .hierarchies
+            .iter()
+            .zip(&self.paths)
+            .filter_map(|(hierarchy, path)| Some(Dir::new(hierarchy, path.as_deref()?)))
     }
 
     fn unified_dir(&self) -> Option<Dir<'_>> {
@@ -298,18 +357,35 @@ impl Cgroup {
             "blkio" => "io",
             other => other,
         };
-        let legacy = self.dirs().find(|dir| !dir.hierarchy.unified && dir.hierarchy.controllers.iter().any(|one| one == name));
+        let legacy = self.dirs().find(|dir| {
+            !dir.hierarchy.unified && dir.hierarchy.controllers.iter().any(|one| one == name)
+        });
         let in_unified = |dir: &Dir<'_>| {
             // Device rules are programs there, which need no controller.
-            (name == "devices" && self.roots.layout == Layout::Unified) || dir.hierarchy.controllers.iter().any(|one| one == unified_name)
+            (name == "devices" && self.roots.layout == Layout::Unified)
+                || dir
+                    .hierarchy
+                    .controllers
+                    .iter()
+                    .any(|one| one == unified_name)
         };
         legacy
             .or_else(|| self.unified_dir().filter(in_unified))
-            .ok_or_else(|| Error::not_implemented(format!("cannot set {name} limit: container could not join or create cgroup")))
+            .ok_or_else(|| {
+                Error::not_implemented(format!(
+                    "cannot set {name} limit: container could not join or create cgroup"
+                ))
+            })
     }
 
     /// Makes the directory in every hierarchy; those that were not there before are noted in `made`.
-    fn make_dirs(&mut self, absolute: bool, path: &str, resources: &Resources, made: &mut Vec<usize>) -> Result<()> {
+    fn make_dirs(
+        &mut self,
+        absolute: bool,
+        path: &str,
+        resources: &Resources,
+        made: &mut Vec<usize>,
+    ) -> Result<()> {
         let roots = Arc::clone(&self.roots);
         for (at, hierarchy) in roots.hierarchies.iter().enumerate() {
             let path = path::resolve(hierarchy, absolute, path);
@@ -319,15 +395,20 @@ impl Cgroup {
                 // An unprivileged user who asked for nothing gets along without.
                 Err(error) if roots.rootless && !absolute && is_permission(&error) => {
                     if resources::wants_limits(resources) && roots.layout == Layout::Unified {
-                        let error = Error::from(error).prefixed(format!("mkdir {}", Dir::new(hierarchy, &path).shown("")));
+                        let error = Error::from(error)
+                            .prefixed(format!("mkdir {}", Dir::new(hierarchy, &path).shown("")));
                         return Err(error.prefixed("rootless needs no limits + no cgrouppath when no permission is granted for cgroups"));
                     }
                     continue;
                 }
-                Err(error) => return Err(Error::from(error).prefixed(format!("mkdir {}", Dir::new(hierarchy, &path).shown("")))),
+                Err(error) => {
+                    return Err(Error::from(error)
+                        .prefixed(format!("mkdir {}", Dir::new(hierarchy, &path).shown(""))));
+                }
             }
             // On hybrid machines v2 is joined for its way of killing; a controller there is turned on only for a limit.
-            let wanted = roots.layout == Layout::Unified || (resources::wants_limits(resources) && !hierarchy.controllers.is_empty());
+            let wanted = roots.layout == Layout::Unified
+                || (resources::wants_limits(resources) && !hierarchy.controllers.is_empty());
             if hierarchy.unified && wanted {
                 unified::enable_controllers(hierarchy, &path)?;
             }
@@ -370,15 +451,20 @@ fn refuse_inhabited(dir: &Dir<'_>) -> Result<()> {
     if processes == 0 {
         return Ok(());
     }
-    Err(Error::conflict(format!("container's cgroup is not empty: {processes} process(es) found")))
+    Err(Error::conflict(format!(
+        "container's cgroup is not empty: {processes} process(es) found"
+    )))
 }
 
 fn is_permission(error: &io::Error) -> bool {
-    [Errno::ACCESS, Errno::PERM, Errno::ROFS].into_iter().any(|errno| dir::is(error, errno))
+    [Errno::ACCESS, Errno::PERM, Errno::ROFS]
+        .into_iter()
+        .any(|errno| dir::is(error, errno))
 }
 
 /// Not root, or root of a user namespace other than the machine's.
 fn is_rootless() -> bool {
     let whole = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    !rustix::process::geteuid().is_root() || !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(whole)
+    !rustix::process::geteuid().is_root()
+        || !std::fs::read_to_string("/proc/self/uid_map").is_ok_and(whole)
 }

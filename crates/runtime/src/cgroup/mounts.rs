@@ -18,23 +18,41 @@ pub(super) struct Mount {
 
 /// Controllers of v1, as they stand among the mount's options.
 const CONTROLLERS: [&str; 14] = [
-    "cpuset", "cpu", "cpuacct", "blkio", "memory", "devices", "freezer", "net_cls", "perf_event", "net_prio", "hugetlb", "pids", "rdma", "misc",
+    "cpuset",
+    "cpu",
+    "cpuacct",
+    "blkio",
+    "memory",
+    "devices",
+    "freezer",
+    "net_cls",
+    "perf_event",
+    "net_prio",
+    "hugetlb",
+    "pids",
+    "rdma",
+    "misc",
 ];
 
 /// The hierarchies that the caller sees.
 pub(super) fn read() -> Result<Vec<Mount>> {
-    let text = |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
+    let text =
+        |path: &str| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
     parse(&text("/proc/self/mountinfo")?, &text("/proc/self/cgroup")?)
 }
 
 pub(super) fn parse(mountinfo: &str, own: &str) -> Result<Vec<Mount>> {
     let mut mounts: Vec<Mount> = Vec::new();
     for line in mountinfo.lines() {
-        let Some(mount) = parse_line(line, own).with_context(|| format!("cannot read the mount \"{line}\""))? else {
+        let Some(mount) =
+            parse_line(line, own).with_context(|| format!("cannot read the mount \"{line}\""))?
+        else {
             continue;
         };
         // One hierarchy may be mounted twice, for one bound into a container's root: the first is the usual place.
-        let known = |other: &Mount| other.unified == mount.unified && other.controllers == mount.controllers;
+        let known = |other: &Mount| {
+            other.unified == mount.unified && other.controllers == mount.controllers
+        };
         if !mounts.iter().any(known) {
             mounts.push(mount);
         }
@@ -53,17 +71,29 @@ fn parse_line(line: &str, own: &str) -> Result<Option<Mount>> {
     };
     let options = file_system.nth(1).unwrap_or_default();
     let mut place = place.split(' ').skip(3);
-    let (root, point) = (place.next().ok_or_else(malformed)?, place.next().ok_or_else(malformed)?);
+    let (root, point) = (
+        place.next().ok_or_else(malformed)?,
+        place.next().ok_or_else(malformed)?,
+    );
     let controllers: Vec<String> = if unified {
         Vec::new()
     } else {
-        options.split(',').filter(|option| CONTROLLERS.contains(option) || option.starts_with("name=")).map(str::to_owned).collect()
+        options
+            .split(',')
+            .filter(|option| CONTROLLERS.contains(option) || option.starts_with("name="))
+            .map(str::to_owned)
+            .collect()
     };
     if !unified && controllers.is_empty() {
         return Ok(None);
     }
     let own = own_path(own, &controllers).unwrap_or_default();
-    Ok(Some(Mount { point: unescape(point), own: below(&unescape(root), own), controllers, unified }))
+    Ok(Some(Mount {
+        point: unescape(point),
+        own: below(&unescape(root), own),
+        controllers,
+        unified,
+    }))
 }
 
 /// The path in the line `number:controllers:path` of this hierarchy.
@@ -80,9 +110,16 @@ fn own_path<'a>(own: &'a str, controllers: &[String]) -> Option<&'a str> {
 
 /// What is left of the cgroup `path` below the mount's root.
 fn below(root: &str, path: &str) -> String {
-    let inside = path.strip_prefix(root.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let inside = path
+        .strip_prefix(root.trim_end_matches('/'))
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
     // `/..` stands for a cgroup outside of the namespace: there is no path to it from here.
-    inside.unwrap_or(path).split('/').filter(|part| !part.is_empty() && *part != "..").collect::<Vec<_>>().join("/")
+    inside
+        .unwrap_or(path)
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != "..")
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// `\040` and the like back to characters.
@@ -91,10 +128,13 @@ fn unescape(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         rest = tail;
-        let escaped = (*first == b'\\').then(|| tail.split_at_checked(3)).flatten().and_then(|(digits, after)| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            Some((u8::from_str_radix(digits, 8).ok()?, after))
-        });
+        let escaped = (*first == b'\\')
+            .then(|| tail.split_at_checked(3))
+            .flatten()
+            .and_then(|(digits, after)| {
+                let digits = std::str::from_utf8(digits).ok()?;
+                Some((u8::from_str_radix(digits, 8).ok()?, after))
+            });
         match escaped {
             Some((byte, after)) => {
                 result.push(byte);
@@ -127,8 +167,24 @@ mod tests {
             ("/sys/fs/cgroup/systemd", &["name=systemd"], "init.scope"),
             ("/sys/fs/cgroup/uni fied", &[], "outside/x"),
         ];
-        let found: Vec<_> = mounts.iter().map(|mount| (mount.point.as_str(), mount.controllers.clone(), mount.own.as_str())).collect();
-        assert_eq!(found, expected.map(|(point, controllers, own)| (point, controllers.iter().map(|one| (*one).to_owned()).collect(), own)));
+        let found: Vec<_> = mounts
+            .iter()
+            .map(|mount| {
+                (
+                    mount.point.as_str(),
+                    mount.controllers.clone(),
+                    mount.own.as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            expected.map(|(point, controllers, own)| (
+                point,
+                controllers.iter().map(|one| (*one).to_owned()).collect(),
+                own
+            ))
+        );
         assert!(mounts[3].unified && !mounts[2].unified);
         assert!(parse("no separator here", own).is_err());
     }

@@ -47,17 +47,30 @@ pub(super) fn events(cgroup: &Cgroup) -> Result<Option<OomEvents>> {
     let Ok(dir) = cgroup.controller("memory") else {
         return Ok(None);
     };
-    let open = |file: &str, flags| dir.open(file, flags).map_err(|error| Error::from(error).prefixed(format!("open {}", dir.shown(file))));
+    let open = |file: &str, flags| {
+        dir.open(file, flags)
+            .map_err(|error| Error::from(error).prefixed(format!("open {}", dir.shown(file))))
+    };
     if dir.hierarchy.unified {
-        let events = OomEvents { fd: open("memory.events", OFlags::RDONLY)?, flags: epoll::EventFlags::PRI };
+        let events = OomEvents {
+            fd: open("memory.events", OFlags::RDONLY)?,
+            flags: epoll::EventFlags::PRI,
+        };
         // The first read tells the kernel from when on there are news.
         events.drain()?;
         return Ok(Some(events));
     }
     let control = open("memory.oom_control", OFlags::RDONLY)?;
-    let fd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
-    dir.write("cgroup.event_control", format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()))?;
-    Ok(Some(OomEvents { fd, flags: epoll::EventFlags::IN }))
+    let fd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        .map_err(std::io::Error::from)?;
+    dir.write(
+        "cgroup.event_control",
+        format!("{} {}", fd.as_raw_fd(), control.as_raw_fd()),
+    )?;
+    Ok(Some(OomEvents {
+        fd,
+        flags: epoll::EventFlags::IN,
+    }))
 }
 
 /// How many processes were killed, in nested cgroups too where the kernel counts so. A cgroup that is gone has none.
@@ -65,11 +78,25 @@ pub(super) fn kill_count(cgroup: &Cgroup) -> Result<u64> {
     let Ok(dir) = cgroup.controller("memory") else {
         return Ok(0);
     };
-    let file = if dir.hierarchy.unified { "memory.events" } else { "memory.oom_control" };
+    let file = if dir.hierarchy.unified {
+        "memory.events"
+    } else {
+        "memory.oom_control"
+    };
     let text = match dir.try_read(file) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV) => return Ok(0),
-        other => other.map_err(|error| Error::from(error).prefixed(format!("read {}", dir.shown(file))))?,
+        Err(error)
+            if error.kind() == std::io::ErrorKind::NotFound
+                || error.raw_os_error() == Some(libc::ENODEV) =>
+        {
+            return Ok(0);
+        }
+        other => other
+            .map_err(|error| Error::from(error).prefixed(format!("read {}", dir.shown(file))))?,
     };
     // Kernels before 4.13 do not count.
-    Ok(text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.trim().parse().ok()).unwrap_or(0))
+    Ok(text
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0))
 }

@@ -20,10 +20,14 @@ pub(super) fn clean(path: &str) -> Result<(bool, String)> {
         }
     }
     if parts.is_empty() {
-        return Err(Error::invalid(format!("cgroupsPath \"{path}\" names the root of the hierarchies, which cannot be a container's cgroup")));
+        return Err(Error::invalid(format!(
+            "cgroupsPath \"{path}\" names the root of the hierarchies, which cannot be a container's cgroup"
+        )));
     }
     if path.matches(':').count() == 2 && !path.contains('/') {
-        return Err(Error::not_implemented(format!("cgroupsPath \"{path}\" is for the systemd cgroup driver, which is not supported")));
+        return Err(Error::not_implemented(format!(
+            "cgroupsPath \"{path}\" is for the systemd cgroup driver, which is not supported"
+        )));
     }
     Ok((path.starts_with('/'), parts.join("/")))
 }
@@ -34,9 +38,16 @@ pub(super) fn resolve(hierarchy: &Hierarchy, absolute: bool, path: &str) -> Stri
     let base = match (absolute, hierarchy.unified) {
         (true, _) => "",
         (false, false) => hierarchy.own.as_str(),
-        (false, true) => hierarchy.own.rsplit_once('/').map_or("", |(parent, _)| parent),
+        (false, true) => hierarchy
+            .own
+            .rsplit_once('/')
+            .map_or("", |(parent, _)| parent),
     };
-    if base.is_empty() { path.to_owned() } else { format!("{base}/{path}") }
+    if base.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{base}/{path}")
+    }
 }
 
 #[cfg(test)]
@@ -45,8 +56,17 @@ mod tests {
 
     #[test]
     fn paths_never_leave_the_root() {
-        for (given, expected) in [("/docker/abc", (true, "docker/abc")), ("x/../../../y", (false, "y")), ("//a/./b/", (true, "a/b")), ("/../../etc", (true, "etc"))] {
-            assert_eq!(clean(given).expect("is valid"), (expected.0, expected.1.to_owned()), "{given}");
+        for (given, expected) in [
+            ("/docker/abc", (true, "docker/abc")),
+            ("x/../../../y", (false, "y")),
+            ("//a/./b/", (true, "a/b")),
+            ("/../../etc", (true, "etc")),
+        ] {
+            assert_eq!(
+                clean(given).expect("is valid"),
+                (expected.0, expected.1.to_owned()),
+                "{given}"
+            );
         }
         for bad in ["", "/", "a/..", "/.", "a\0b", "system.slice:docker:abc"] {
             assert!(clean(bad).is_err(), "{bad:?}");

@@ -26,15 +26,24 @@ pub(super) fn list(cgroup: &Cgroup) -> Result<BTreeSet<i32>> {
 }
 
 fn listing_dir(cgroup: &Cgroup) -> Option<Dir<'_>> {
-    let legacy = LISTED_IN.iter().find_map(|name| cgroup.controller(name).ok().filter(|dir| !dir.hierarchy.unified));
-    legacy.or_else(|| cgroup.dirs().find(|dir| !dir.hierarchy.unified)).or_else(|| cgroup.unified_dir())
+    let legacy = LISTED_IN.iter().find_map(|name| {
+        cgroup
+            .controller(name)
+            .ok()
+            .filter(|dir| !dir.hierarchy.unified)
+    });
+    legacy
+        .or_else(|| cgroup.dirs().find(|dir| !dir.hierarchy.unified))
+        .or_else(|| cgroup.unified_dir())
 }
 
 fn collect(dir: &Dir<'_>, pids: &mut BTreeSet<i32>) -> Result<()> {
     match read_pids(dir) {
         Ok(found) => pids.extend(found),
         Err(error) if gone(&error) => return Ok(()),
-        Err(error) => return Err(Error::from(error).prefixed(format!("read {}", dir.shown("cgroup.procs")))),
+        Err(error) => {
+            return Err(Error::from(error).prefixed(format!("read {}", dir.shown("cgroup.procs"))));
+        }
     }
     for child in children(dir)? {
         collect(&Dir::new(dir.hierarchy, &child), pids)?;
@@ -45,16 +54,23 @@ fn collect(dir: &Dir<'_>, pids: &mut BTreeSet<i32>) -> Result<()> {
 fn read_pids(dir: &Dir<'_>) -> io::Result<Vec<i32>> {
     let text = match dir.try_read("cgroup.procs") {
         // A threaded cgroup of v2 lists threads only.
-        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => dir.try_read("cgroup.threads")?,
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            dir.try_read("cgroup.threads")?
+        }
         other => other?,
     };
     // 0 stands for a process of a pid namespace that is not seen from here.
-    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid > 0)
+        .collect())
 }
 
 /// Paths of the nested cgroups. A cgroup that is gone has none.
 pub(super) fn children(dir: &Dir<'_>) -> Result<Vec<String>> {
-    let context = |error: io::Error| Error::from(error).prefixed(format!("readdir {}", dir.shown("")));
+    let context =
+        |error: io::Error| Error::from(error).prefixed(format!("readdir {}", dir.shown("")));
     let fd = match dir.open("", OFlags::RDONLY | OFlags::DIRECTORY) {
         Err(error) if gone(&error) => return Ok(Vec::new()),
         other => other.map_err(context)?,
@@ -82,19 +98,25 @@ pub(super) fn signal(cgroup: &Cgroup, signal: i32) -> Result<()> {
     if !(1..=libc::SIGRTMAX()).contains(&signal) {
         return Err(Error::invalid(format!("invalid signal: {signal}")));
     }
-    list(cgroup)?.into_iter().try_for_each(|pid| send(pid, signal))
+    list(cgroup)?
+        .into_iter()
+        .try_for_each(|pid| send(pid, signal))
 }
 
 fn send(pid: i32, signal: i32) -> Result<()> {
     match pidfd::open(pid).and_then(|process| pidfd::send_signal(process, signal)) {
-        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(Error::from(error).prefixed(format!("unable to signal process {pid}"))),
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+            Err(Error::from(error).prefixed(format!("unable to signal process {pid}")))
+        }
         _ => Ok(()),
     }
 }
 
 /// Kills every process. False where there is no cgroup to look in.
 pub(super) fn kill(cgroup: &Cgroup) -> Result<bool> {
-    let unified = cgroup.unified_dir().map(|dir| dir.try_write("cgroup.kill", "1"));
+    let unified = cgroup
+        .unified_dir()
+        .map(|dir| dir.try_write("cgroup.kill", "1"));
     let legacy = cgroup.dirs().any(|dir| !dir.hierarchy.unified);
     match unified {
         // The kernel has it all in one step; on a hybrid machine a process may still have left v2 alone.
@@ -110,7 +132,9 @@ pub(super) fn kill(cgroup: &Cgroup) -> Result<bool> {
         }
         // Nothing forks while it is frozen; one that cannot be frozen is chased.
         let frozen = freezer::freeze(cgroup).is_ok();
-        let sent = list(cgroup)?.into_iter().try_for_each(|pid| send(pid, libc::SIGKILL));
+        let sent = list(cgroup)?
+            .into_iter()
+            .try_for_each(|pid| send(pid, libc::SIGKILL));
         let thawed = freezer::thaw(cgroup);
         sent?;
         match thawed {
@@ -122,7 +146,10 @@ pub(super) fn kill(cgroup: &Cgroup) -> Result<bool> {
             return Ok(true);
         }
         if started.elapsed() > KILL_TIMEOUT {
-            return Err(Error::internal(format!("{} processes cannot be killed", pids.len())));
+            return Err(Error::internal(format!(
+                "{} processes cannot be killed",
+                pids.len()
+            )));
         }
         std::thread::sleep(Duration::from_millis(1));
     }

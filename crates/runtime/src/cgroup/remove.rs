@@ -16,7 +16,10 @@ const PAUSES_MS: [u64; 8] = [1, 2, 5, 10, 20, 50, 100, 200];
 
 /// Removes all; goes on after a failure and reports the first.
 pub(super) fn all(cgroup: &Cgroup) -> Result<()> {
-    cgroup.dirs().map(|dir| patiently(&dir)).fold(Ok(()), Result::and)
+    cgroup
+        .dirs()
+        .map(|dir| patiently(&dir))
+        .fold(Ok(()), Result::and)
 }
 
 fn patiently(dir: &Dir<'_>) -> Result<()> {
@@ -27,8 +30,14 @@ fn patiently(dir: &Dir<'_>) -> Result<()> {
             Err(error) => error,
         };
         match pauses.next() {
-            Some(pause) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(Duration::from_millis(*pause)),
-            _ => return Err(Error::from(error).prefixed(format!("unable to remove {}", dir.shown("")))),
+            Some(pause) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(Duration::from_millis(*pause))
+            }
+            _ => {
+                return Err(
+                    Error::from(error).prefixed(format!("unable to remove {}", dir.shown("")))
+                );
+            }
         }
     }
 }

@@ -22,29 +22,59 @@ pub(super) fn set(cgroup: &Cgroup, resources: &Resources, occasion: Occasion) ->
         return Ok(());
     }
     if !resources.unified.is_empty() && cgroup.roots.layout() != Layout::Unified {
-        return Err(Error::invalid("invalid configuration: cannot use unified on cgroup v1"));
+        return Err(Error::invalid(
+            "invalid configuration: cannot use unified on cgroup v1",
+        ));
     }
     if let Some(cpu) = resources.cpu.as_ref().filter(|cpu| wants_cpuset(cpu)) {
         let dir = cgroup.controller("cpuset")?;
-        if dir.hierarchy.unified { unified::cpuset(&dir, cpu)? } else { legacy::cpuset(&dir, cpu)? }
+        if dir.hierarchy.unified {
+            unified::cpuset(&dir, cpu)?
+        } else {
+            legacy::cpuset(&dir, cpu)?
+        }
     }
     device::set(cgroup, &resources.devices, occasion)?;
-    if let Some(memory) = resources.memory.as_ref().filter(|memory| wants_memory(memory)) {
+    if let Some(memory) = resources
+        .memory
+        .as_ref()
+        .filter(|memory| wants_memory(memory))
+    {
         let dir = cgroup.controller("memory")?;
-        if dir.hierarchy.unified { unified::memory(&dir, memory)? } else { legacy::memory(&dir, memory, occasion)? }
+        if dir.hierarchy.unified {
+            unified::memory(&dir, memory)?
+        } else {
+            legacy::memory(&dir, memory, occasion)?
+        }
     }
     if let Some(cpu) = resources.cpu.as_ref().filter(|cpu| wants_cpu(cpu)) {
         let dir = cgroup.controller("cpu")?;
-        if dir.hierarchy.unified { unified::cpu(&dir, cpu)? } else { legacy::cpu(&dir, cpu)? }
+        if dir.hierarchy.unified {
+            unified::cpu(&dir, cpu)?
+        } else {
+            legacy::cpu(&dir, cpu)?
+        }
     }
     // Docker and runc take 0 for "not set".
     if let Some(pids) = resources.pids.as_ref().filter(|pids| pids.limit != 0) {
-        let limit = if pids.limit > 0 { pids.limit.to_string() } else { "max".to_owned() };
+        let limit = if pids.limit > 0 {
+            pids.limit.to_string()
+        } else {
+            "max".to_owned()
+        };
         cgroup.controller("pids")?.write("pids.max", limit)?;
     }
-    if let Some(block_io) = resources.block_io.as_ref().filter(|block_io| wants_block_io(block_io)) {
+    if let Some(block_io) = resources
+        .block_io
+        .as_ref()
+        .filter(|block_io| wants_block_io(block_io))
+    {
         let dir = cgroup.controller("blkio")?;
-        if dir.hierarchy.unified { unified::block_io(&dir, block_io)? } else { legacy::block_io(&dir, block_io)? }
+        if dir.hierarchy.unified {
+            unified::block_io(&dir, block_io)?
+        } else {
+            legacy::block_io(&dir, block_io)?
+        }
     }
     set_rest(cgroup, resources)
 }
@@ -55,10 +85,17 @@ fn set_rest(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
         hugetlb(&dir, &limit.page_size, limit.limit)?;
     }
     for (device, limits) in &resources.rdma {
-        let values = [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)];
-        let values = values.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        let values = [
+            ("hca_handle", limits.hca_handles),
+            ("hca_object", limits.hca_objects),
+        ];
+        let values = values
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value?)));
         let line: Vec<String> = std::iter::once(device.clone()).chain(values).collect();
-        cgroup.controller("rdma")?.write("rdma.max", line.join(" "))?;
+        cgroup
+            .controller("rdma")?
+            .write("rdma.max", line.join(" "))?;
     }
     if let Some(network) = &resources.network {
         legacy::network(cgroup, network)?;
@@ -72,13 +109,21 @@ fn set_rest(cgroup: &Cgroup, resources: &Resources) -> Result<()> {
 /// Page sizes are named as in the file names, as `2MB`; a limit also holds for reservations where the kernel counts those.
 fn hugetlb(dir: &Dir<'_>, page_size: &str, limit: u64) -> Result<()> {
     if page_size.contains('/') {
-        return Err(Error::invalid(format!("invalid huge page size \"{page_size}\"")));
+        return Err(Error::invalid(format!(
+            "invalid huge page size \"{page_size}\""
+        )));
     }
-    let suffix = if dir.hierarchy.unified { "max" } else { "limit_in_bytes" };
+    let suffix = if dir.hierarchy.unified {
+        "max"
+    } else {
+        "limit_in_bytes"
+    };
     dir.write(&format!("hugetlb.{page_size}.{suffix}"), limit)?;
     let reserved = format!("hugetlb.{page_size}.rsvd.{suffix}");
     match dir.try_write(&reserved, &limit.to_string()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(dir.write_error(&reserved, &limit.to_string(), error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(dir.write_error(&reserved, &limit.to_string(), error))
+        }
         _ => Ok(()),
     }
 }
@@ -86,7 +131,10 @@ fn hugetlb(dir: &Dir<'_>, page_size: &str, limit: u64) -> Result<()> {
 /// Whether any limit is asked for; device rules do not count, since every container has some.
 pub(super) fn wants_limits(resources: &Resources) -> bool {
     resources.memory.as_ref().is_some_and(wants_memory)
-        || resources.cpu.as_ref().is_some_and(|cpu| wants_cpu(cpu) || wants_cpuset(cpu))
+        || resources
+            .cpu
+            .as_ref()
+            .is_some_and(|cpu| wants_cpu(cpu) || wants_cpuset(cpu))
         || resources.pids.as_ref().is_some_and(|pids| pids.limit != 0)
         || resources.block_io.as_ref().is_some_and(wants_block_io)
         || !resources.hugepage_limits.is_empty()

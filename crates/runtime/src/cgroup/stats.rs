@@ -4,7 +4,16 @@ use super::{Cgroup, Layout};
 
 /// Files of v1 by controller. Their names begin with the controller's, so none is ambiguous.
 const LEGACY: [(&str, &[&str]); 6] = [
-    ("cpuacct", &["cpuacct.usage", "cpuacct.usage_percpu", "cpuacct.usage_user", "cpuacct.usage_sys", "cpuacct.stat"]),
+    (
+        "cpuacct",
+        &[
+            "cpuacct.usage",
+            "cpuacct.usage_percpu",
+            "cpuacct.usage_user",
+            "cpuacct.usage_sys",
+            "cpuacct.stat",
+        ],
+    ),
     ("cpu", &["cpu.stat"]),
     (
         "memory",
@@ -35,7 +44,18 @@ const LEGACY: [(&str, &[&str]); 6] = [
 
 /// Files of v2, by the controller that makes them; those of `cgroup` are always there.
 const UNIFIED: [(&str, &[&str]); 5] = [
-    ("cgroup", &["cpu.stat", "cgroup.events", "cgroup.freeze", "cgroup.stat", "cpu.pressure", "memory.pressure", "io.pressure"]),
+    (
+        "cgroup",
+        &[
+            "cpu.stat",
+            "cgroup.events",
+            "cgroup.freeze",
+            "cgroup.stat",
+            "cpu.pressure",
+            "memory.pressure",
+            "io.pressure",
+        ],
+    ),
     (
         "memory",
         &[

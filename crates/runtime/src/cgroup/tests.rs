@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use gantry_base::ErrorKind;
 use gantry_oci::runtime::{
-    BlockIo, Cpu, DeviceRule, HugepageLimit, Memory, Pids, Rdma, Resources, ThrottleDevice, WeightDevice,
+    BlockIo, Cpu, DeviceRule, HugepageLimit, Memory, Pids, Rdma, Resources, ThrottleDevice,
+    WeightDevice,
 };
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
@@ -23,11 +24,17 @@ struct Fake {
 
 impl Fake {
     fn new(name: &str, hierarchies: &[(&str, &[&str], bool)]) -> Self {
-        let base = std::env::temp_dir().join(format!("gantry-cgroup-{name}-{}", std::process::id()));
+        let base =
+            std::env::temp_dir().join(format!("gantry-cgroup-{name}-{}", std::process::id()));
         let hierarchies = hierarchies.iter().map(|(name, controllers, unified)| {
             let point = base.join(if name.is_empty() { "whole" } else { name });
             std::fs::create_dir_all(point.join("c")).expect("temporary directory");
-            let root = rustix::fs::open(&point, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("was made above");
+            let root = rustix::fs::open(
+                &point,
+                OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .expect("was made above");
             Hierarchy {
                 name: (*name).to_owned(),
                 controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
@@ -42,7 +49,15 @@ impl Fake {
     }
 
     fn cgroup(&self) -> Cgroup {
-        Cgroup { roots: Arc::clone(&self.roots), paths: self.roots.hierarchies.iter().map(|_| Some("c".to_owned())).collect() }
+        Cgroup {
+            roots: Arc::clone(&self.roots),
+            paths: self
+                .roots
+                .hierarchies
+                .iter()
+                .map(|_| Some("c".to_owned()))
+                .collect(),
+        }
     }
 
     fn path(&self, hierarchy: &str, file: &str) -> PathBuf {
@@ -85,13 +100,27 @@ fn v1(name: &str) -> Fake {
             ("unified", &["hugetlb", "rdma"], true),
         ],
     );
-    fake.offer("devices", &[("devices.deny", ""), ("devices.allow", ""), ("devices.list", "a *:* rwm\n")]);
+    fake.offer(
+        "devices",
+        &[
+            ("devices.deny", ""),
+            ("devices.allow", ""),
+            ("devices.list", "a *:* rwm\n"),
+        ],
+    );
     fake
 }
 
 /// Without the device program, which needs a real cgroup.
 fn v2(name: &str) -> Fake {
-    Fake::new(name, &[("", &["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"], true)])
+    Fake::new(
+        name,
+        &[(
+            "",
+            &["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"],
+            true,
+        )],
+    )
 }
 
 fn refusal(cgroup: &Cgroup, resources: &Resources) -> (ErrorKind, String) {
@@ -100,40 +129,97 @@ fn refusal(cgroup: &Cgroup, resources: &Resources) -> (ErrorKind, String) {
 }
 
 fn memory(memory: Memory) -> Resources {
-    Resources { memory: Some(memory), ..Resources::default() }
+    Resources {
+        memory: Some(memory),
+        ..Resources::default()
+    }
 }
 
 fn cpu(cpu: Cpu) -> Resources {
-    Resources { cpu: Some(cpu), ..Resources::default() }
+    Resources {
+        cpu: Some(cpu),
+        ..Resources::default()
+    }
 }
 
 fn throttle(minor: i64, rate: u64) -> Vec<ThrottleDevice> {
-    vec![ThrottleDevice { major: 8, minor, rate }]
+    vec![ThrottleDevice {
+        major: 8,
+        minor,
+        rate,
+    }]
 }
 
 #[test]
 fn v1_memory_limits_are_written_in_an_order_that_the_kernel_takes() {
     let fake = v1("v1-memory");
     let swap = "memory.memsw.limit_in_bytes";
-    fake.offer("memory", &[("memory.limit_in_bytes", "100\n"), (swap, "200\n"), ("memory.soft_limit_in_bytes", ""), ("memory.swappiness", "60\n"), ("memory.oom_control", "")]);
+    fake.offer(
+        "memory",
+        &[
+            ("memory.limit_in_bytes", "100\n"),
+            (swap, "200\n"),
+            ("memory.soft_limit_in_bytes", ""),
+            ("memory.swappiness", "60\n"),
+            ("memory.oom_control", ""),
+        ],
+    );
     let cgroup = fake.cgroup();
-    let both = |limit, swap| memory(Memory { limit: Some(limit), swap: Some(swap), ..Memory::default() });
+    let both = |limit, swap| {
+        memory(Memory {
+            limit: Some(limit),
+            swap: Some(swap),
+            ..Memory::default()
+        })
+    };
     cgroup.apply(&both(150, 300)).expect("is valid");
-    assert_eq!((fake.content("memory", "memory.limit_in_bytes"), fake.content("memory", swap)), ("150\n".to_owned(), "300\n".to_owned()));
+    assert_eq!(
+        (
+            fake.content("memory", "memory.limit_in_bytes"),
+            fake.content("memory", swap)
+        ),
+        ("150\n".to_owned(), "300\n".to_owned())
+    );
     cgroup
-        .apply(&memory(Memory { limit: Some(-1), reservation: Some(50), swappiness: Some(10), disable_oom_killer: Some(true), ..Memory::default() }))
+        .apply(&memory(Memory {
+            limit: Some(-1),
+            reservation: Some(50),
+            swappiness: Some(10),
+            disable_oom_killer: Some(true),
+            ..Memory::default()
+        }))
         .expect("is valid");
-    assert!(fake.content("memory", swap).starts_with("-1"), "no limit of memory is none of swap");
+    assert!(
+        fake.content("memory", swap).starts_with("-1"),
+        "no limit of memory is none of swap"
+    );
     assert_eq!(fake.content("memory", "memory.soft_limit_in_bytes"), "50");
     assert_eq!(fake.content("memory", "memory.oom_control"), "1");
-    let (_, text) = refusal(&cgroup, &memory(Memory { swappiness: Some(101), ..Memory::default() }));
-    assert_eq!(text, "invalid memory swappiness value: 101 (valid range is 0-100)");
+    let (_, text) = refusal(
+        &cgroup,
+        &memory(Memory {
+            swappiness: Some(101),
+            ..Memory::default()
+        }),
+    );
+    assert_eq!(
+        text,
+        "invalid memory swappiness value: 101 (valid range is 0-100)"
+    );
 }
 
 #[test]
 fn v1_cpu_limits() {
     let fake = v1("v1-cpu");
-    let files = ["cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us", "cpu.cfs_burst_us", "cpu.idle", "cpu.rt_period_us", "cpu.rt_runtime_us"];
+    let files = [
+        "cpu.shares",
+        "cpu.cfs_period_us",
+        "cpu.cfs_quota_us",
+        "cpu.cfs_burst_us",
+        "cpu.idle",
+        "cpu.rt_period_us",
+        "cpu.rt_runtime_us",
+    ];
     fake.offer("cpu,cpuacct", &files.map(|file| (file, "")));
     fake.offer("cpuset", &[("cpuset.cpus", ""), ("cpuset.mems", "")]);
     let cgroup = fake.cgroup();
@@ -151,9 +237,24 @@ fn v1_cpu_limits() {
         }))
         .expect("is valid");
     let contents = files.map(|file| fake.content("cpu,cpuacct", file));
-    assert_eq!(contents, ["512", "50000", "-1", "0", "1", "1000000", "950000"]);
-    assert_eq!(fake.content("cpuset", "cpuset.cpus") + &fake.content("cpuset", "cpuset.mems"), "0-10");
-    let shares = |shares| refusal(&cgroup, &cpu(Cpu { shares: Some(shares), ..Cpu::default() })).1;
+    assert_eq!(
+        contents,
+        ["512", "50000", "-1", "0", "1", "1000000", "950000"]
+    );
+    assert_eq!(
+        fake.content("cpuset", "cpuset.cpus") + &fake.content("cpuset", "cpuset.mems"),
+        "0-10"
+    );
+    let shares = |shares| {
+        refusal(
+            &cgroup,
+            &cpu(Cpu {
+                shares: Some(shares),
+                ..Cpu::default()
+            }),
+        )
+        .1
+    };
     assert_eq!(shares(1), "the minimum allowed cpu-shares is 2");
     assert_eq!(shares(262_145), "the maximum allowed cpu-shares is 262144");
 }
@@ -161,16 +262,38 @@ fn v1_cpu_limits() {
 #[test]
 fn v1_block_io_network_and_the_controllers_that_v2_has_on_a_hybrid_machine() {
     let fake = v1("v1-rest");
-    let throttles = ["read_bps", "write_bps", "read_iops", "write_iops"].map(|name| format!("blkio.throttle.{name}_device"));
-    fake.offer("blkio", &throttles.each_ref().map(|file| (file.as_str(), "")));
-    fake.offer("blkio", &[("blkio.bfq.weight", ""), ("blkio.bfq.weight_device", "")]);
-    fake.offer("net_cls,net_prio", &[("net_cls.classid", ""), ("net_prio.ifpriomap", "")]);
-    fake.offer("unified", &[("hugetlb.2MB.max", ""), ("hugetlb.2MB.rsvd.max", ""), ("rdma.max", "")]);
+    let throttles = ["read_bps", "write_bps", "read_iops", "write_iops"]
+        .map(|name| format!("blkio.throttle.{name}_device"));
+    fake.offer(
+        "blkio",
+        &throttles.each_ref().map(|file| (file.as_str(), "")),
+    );
+    fake.offer(
+        "blkio",
+        &[("blkio.bfq.weight", ""), ("blkio.bfq.weight_device", "")],
+    );
+    fake.offer(
+        "net_cls,net_prio",
+        &[("net_cls.classid", ""), ("net_prio.ifpriomap", "")],
+    );
+    fake.offer(
+        "unified",
+        &[
+            ("hugetlb.2MB.max", ""),
+            ("hugetlb.2MB.rsvd.max", ""),
+            ("rdma.max", ""),
+        ],
+    );
     fake.offer("pids", &[("pids.max", "")]);
     let cgroup = fake.cgroup();
     let block_io = BlockIo {
         weight: Some(500),
-        weight_device: vec![WeightDevice { major: 8, minor: 0, weight: Some(300), leaf_weight: None }],
+        weight_device: vec![WeightDevice {
+            major: 8,
+            minor: 0,
+            weight: Some(300),
+            leaf_weight: None,
+        }],
         throttle_read_bps_device: throttle(0, 1024),
         throttle_write_bps_device: throttle(1, 2048),
         throttle_read_iops_device: throttle(2, 10),
@@ -179,50 +302,119 @@ fn v1_block_io_network_and_the_controllers_that_v2_has_on_a_hybrid_machine() {
     };
     let resources = Resources {
         block_io: Some(block_io),
-        network: Some(json!({"classID": 1_048_577, "priorities": [{"name": "lo", "priority": 500}]})),
-        hugepage_limits: vec![HugepageLimit { page_size: "2MB".to_owned(), limit: 9000 }],
-        rdma: [("mlx5_1".to_owned(), Rdma { hca_handles: Some(3), hca_objects: Some(4) })].into_iter().collect(),
+        network: Some(
+            json!({"classID": 1_048_577, "priorities": [{"name": "lo", "priority": 500}]}),
+        ),
+        hugepage_limits: vec![HugepageLimit {
+            page_size: "2MB".to_owned(),
+            limit: 9000,
+        }],
+        rdma: [(
+            "mlx5_1".to_owned(),
+            Rdma {
+                hca_handles: Some(3),
+                hca_objects: Some(4),
+            },
+        )]
+        .into_iter()
+        .collect(),
         pids: Some(Pids { limit: -1 }),
         ..Resources::default()
     };
     cgroup.apply(&resources).expect("is valid");
-    assert_eq!(throttles.map(|file| fake.content("blkio", &file)), ["8:0 1024", "8:1 2048", "8:2 10", "8:3 0"]);
+    assert_eq!(
+        throttles.map(|file| fake.content("blkio", &file)),
+        ["8:0 1024", "8:1 2048", "8:2 10", "8:3 0"]
+    );
     assert_eq!(fake.content("blkio", "blkio.bfq.weight"), "500");
     assert_eq!(fake.content("blkio", "blkio.bfq.weight_device"), "8:0 300");
-    assert_eq!(fake.content("net_cls,net_prio", "net_cls.classid"), "1048577");
-    assert_eq!(fake.content("net_cls,net_prio", "net_prio.ifpriomap"), "lo 500");
+    assert_eq!(
+        fake.content("net_cls,net_prio", "net_cls.classid"),
+        "1048577"
+    );
+    assert_eq!(
+        fake.content("net_cls,net_prio", "net_prio.ifpriomap"),
+        "lo 500"
+    );
     assert_eq!(fake.content("unified", "hugetlb.2MB.max"), "9000");
     assert_eq!(fake.content("unified", "hugetlb.2MB.rsvd.max"), "9000");
-    assert_eq!(fake.content("unified", "rdma.max"), "mlx5_1 hca_handle=3 hca_object=4");
+    assert_eq!(
+        fake.content("unified", "rdma.max"),
+        "mlx5_1 hca_handle=3 hca_object=4"
+    );
     assert_eq!(fake.content("pids", "pids.max"), "max");
-    let unified = Resources { unified: [("memory.high".to_owned(), "1".to_owned())].into_iter().collect(), ..Resources::default() };
-    assert_eq!(refusal(&cgroup, &unified).1, "invalid configuration: cannot use unified on cgroup v1");
+    let unified = Resources {
+        unified: [("memory.high".to_owned(), "1".to_owned())]
+            .into_iter()
+            .collect(),
+        ..Resources::default()
+    };
+    assert_eq!(
+        refusal(&cgroup, &unified).1,
+        "invalid configuration: cannot use unified on cgroup v1"
+    );
 }
 
 #[test]
 fn v1_device_rules_close_everything_first() {
     let fake = v1("v1-devices");
     let rules = vec![
-        DeviceRule { allow: false, access: "rwm".to_owned(), ..DeviceRule::default() },
-        DeviceRule { allow: true, kind: "c".to_owned(), major: Some(10), minor: Some(229), access: "rwm".to_owned() },
+        DeviceRule {
+            allow: false,
+            access: "rwm".to_owned(),
+            ..DeviceRule::default()
+        },
+        DeviceRule {
+            allow: true,
+            kind: "c".to_owned(),
+            major: Some(10),
+            minor: Some(229),
+            access: "rwm".to_owned(),
+        },
     ];
-    let resources = Resources { devices: rules, ..Resources::default() };
+    let resources = Resources {
+        devices: rules,
+        ..Resources::default()
+    };
     resources::set(&fake.cgroup(), &resources, Occasion::Creation).expect("is valid");
     assert_eq!(fake.content("devices", "devices.deny"), "a");
     let allowed = fake.content("devices", "devices.allow");
-    assert!(allowed.contains("c 10:229 rwm") && allowed.contains("c 1:3 rwm") && allowed.starts_with("c 10:229 rwm"), "{allowed}");
+    assert!(
+        allowed.contains("c 10:229 rwm")
+            && allowed.contains("c 1:3 rwm")
+            && allowed.starts_with("c 10:229 rwm"),
+        "{allowed}"
+    );
 }
 
 #[test]
 fn v2_converts_what_the_specification_says_of_v1() {
     let fake = v2("v2");
     let empty = [
-        "memory.max", "memory.low", "memory.swap.max", "cpu.weight", "cpu.max", "cpu.max.burst", "cpu.idle", "cpuset.cpus", "cpuset.mems", "pids.max",
-        "io.max", "io.weight", "hugetlb.2MB.max", "rdma.max", "memory.high",
+        "memory.max",
+        "memory.low",
+        "memory.swap.max",
+        "cpu.weight",
+        "cpu.max",
+        "cpu.max.burst",
+        "cpu.idle",
+        "cpuset.cpus",
+        "cpuset.mems",
+        "pids.max",
+        "io.max",
+        "io.weight",
+        "hugetlb.2MB.max",
+        "rdma.max",
+        "memory.high",
     ];
     fake.offer("whole", &empty.map(|file| (file, "")));
     let resources = Resources {
-        memory: Some(Memory { limit: Some(1000), reservation: Some(600), swap: Some(1500), ..Memory::default() }),
+        memory: Some(Memory {
+            limit: Some(1000),
+            reservation: Some(600),
+            swap: Some(1500),
+            ..Memory::default()
+        }),
         cpu: Some(Cpu {
             shares: Some(1024),
             quota: Some(20_000),
@@ -239,29 +431,90 @@ fn v2_converts_what_the_specification_says_of_v1() {
             throttle_write_iops_device: throttle(0, 0),
             ..BlockIo::default()
         }),
-        hugepage_limits: vec![HugepageLimit { page_size: "2MB".to_owned(), limit: 0 }],
-        rdma: [("mlx5_1".to_owned(), Rdma { hca_handles: Some(3), hca_objects: None })].into_iter().collect(),
-        unified: [("memory.high".to_owned(), "900".to_owned())].into_iter().collect(),
+        hugepage_limits: vec![HugepageLimit {
+            page_size: "2MB".to_owned(),
+            limit: 0,
+        }],
+        rdma: [(
+            "mlx5_1".to_owned(),
+            Rdma {
+                hca_handles: Some(3),
+                hca_objects: None,
+            },
+        )]
+        .into_iter()
+        .collect(),
+        unified: [("memory.high".to_owned(), "900".to_owned())]
+            .into_iter()
+            .collect(),
         ..Resources::default()
     };
     fake.cgroup().apply(&resources).expect("is valid");
     let contents = empty.map(|file| fake.content("whole", file));
-    assert_eq!(contents[..10], ["1000", "600", "500", "100", "20000 100000", "10000", "0", "0", "0", "20"]);
-    assert_eq!(contents[10..], ["8:0 wiops=max", "1", "0", "mlx5_1 hca_handle=3", "900"]);
+    assert_eq!(
+        contents[..10],
+        [
+            "1000",
+            "600",
+            "500",
+            "100",
+            "20000 100000",
+            "10000",
+            "0",
+            "0",
+            "0",
+            "20"
+        ]
+    );
+    assert_eq!(
+        contents[10..],
+        ["8:0 wiops=max", "1", "0", "mlx5_1 hca_handle=3", "900"]
+    );
 }
 
 #[test]
 fn v2_unlimits_and_forbids_swap() {
     let fake = v2("v2-swap");
-    fake.offer("whole", &[("memory.max", ""), ("memory.swap.max", ""), ("memory.current", "5000\n")]);
+    fake.offer(
+        "whole",
+        &[
+            ("memory.max", ""),
+            ("memory.swap.max", ""),
+            ("memory.current", "5000\n"),
+        ],
+    );
     let cgroup = fake.cgroup();
-    cgroup.apply(&memory(Memory { limit: Some(-1), ..Memory::default() })).expect("is valid");
-    assert_eq!((fake.content("whole", "memory.max"), fake.content("whole", "memory.swap.max")), ("max".to_owned(), "max".to_owned()));
-    let fits = memory(Memory { limit: Some(4000), check_before_update: Some(true), ..Memory::default() });
-    assert_eq!(refusal(&cgroup, &fits).1, "unable to set memory limit to 4000 (current usage: 5000)");
+    cgroup
+        .apply(&memory(Memory {
+            limit: Some(-1),
+            ..Memory::default()
+        }))
+        .expect("is valid");
+    assert_eq!(
+        (
+            fake.content("whole", "memory.max"),
+            fake.content("whole", "memory.swap.max")
+        ),
+        ("max".to_owned(), "max".to_owned())
+    );
+    let fits = memory(Memory {
+        limit: Some(4000),
+        check_before_update: Some(true),
+        ..Memory::default()
+    });
+    assert_eq!(
+        refusal(&cgroup, &fits).1,
+        "unable to set memory limit to 4000 (current usage: 5000)"
+    );
     std::fs::remove_file(fake.path("whole", "memory.swap.max")).expect("was offered");
-    let same = memory(Memory { limit: Some(6000), swap: Some(6000), ..Memory::default() });
-    cgroup.apply(&same).expect("a kernel that counts no swap has none to forbid");
+    let same = memory(Memory {
+        limit: Some(6000),
+        swap: Some(6000),
+        ..Memory::default()
+    });
+    cgroup
+        .apply(&same)
+        .expect("a kernel that counts no swap has none to forbid");
 }
 
 #[test]
@@ -271,20 +524,53 @@ fn v2_refuses_by_name_what_it_cannot_do() {
     let cgroup = fake.cgroup();
     let text = |resources: &Resources| refusal(&cgroup, resources);
     assert_eq!(
-        text(&memory(Memory { swappiness: Some(1), ..Memory::default() })),
-        (ErrorKind::NotImplemented, "memory swappiness is not supported by cgroup v2".to_owned())
+        text(&memory(Memory {
+            swappiness: Some(1),
+            ..Memory::default()
+        })),
+        (
+            ErrorKind::NotImplemented,
+            "memory swappiness is not supported by cgroup v2".to_owned()
+        )
     );
-    assert_eq!(text(&cpu(Cpu { realtime_runtime: Some(1), ..Cpu::default() })).1, "cpu real-time runtime is not supported by cgroup v2");
-    let network = Resources { network: Some(json!({"classID": 5})), ..Resources::default() };
-    assert_eq!(text(&network).1, "cannot set net_cls limit: container could not join or create cgroup");
-    let raw = |file: &str| Resources { unified: [(file.to_owned(), "1".to_owned())].into_iter().collect(), ..Resources::default() };
-    assert_eq!(text(&raw("a/b")).1, "unified resource \"a/b\" must be a file name (no slashes)");
-    assert_eq!(text(&raw("plain")).1, "unified resource \"plain\" must be in the form CONTROLLER.PARAMETER");
-    assert_eq!(text(&raw("io.max")).1, "unified resource \"io.max\" can't be set: controller \"io\" not available");
+    assert_eq!(
+        text(&cpu(Cpu {
+            realtime_runtime: Some(1),
+            ..Cpu::default()
+        }))
+        .1,
+        "cpu real-time runtime is not supported by cgroup v2"
+    );
+    let network = Resources {
+        network: Some(json!({"classID": 5})),
+        ..Resources::default()
+    };
+    assert_eq!(
+        text(&network).1,
+        "cannot set net_cls limit: container could not join or create cgroup"
+    );
+    let raw = |file: &str| Resources {
+        unified: [(file.to_owned(), "1".to_owned())].into_iter().collect(),
+        ..Resources::default()
+    };
+    assert_eq!(
+        text(&raw("a/b")).1,
+        "unified resource \"a/b\" must be a file name (no slashes)"
+    );
+    assert_eq!(
+        text(&raw("plain")).1,
+        "unified resource \"plain\" must be in the form CONTROLLER.PARAMETER"
+    );
+    assert_eq!(
+        text(&raw("io.max")).1,
+        "unified resource \"io.max\" can't be set: controller \"io\" not available"
+    );
     let shown = fake.path("whole", "cpu.new").display().to_string();
     assert_eq!(
         text(&raw("cpu.new")).1,
-        format!("unable to set unified resource \"cpu.new\": failed to write \"1\": write {shown}: no such file or directory")
+        format!(
+            "unable to set unified resource \"cpu.new\": failed to write \"1\": write {shown}: no such file or directory"
+        )
     );
 }
 
@@ -293,7 +579,12 @@ fn v2_controllers_are_turned_on_from_the_root_down() {
     let fake = v2("v2-controllers");
     let whole = fake.base.join("whole");
     std::fs::create_dir_all(whole.join("a/b")).expect("temporary directory");
-    for (file, content) in [("cgroup.subtree_control", ""), ("a/cgroup.subtree_control", ""), ("a/b/cgroup.controllers", "cpuset cpu io\n"), ("a/b/cgroup.type", "domain\n")] {
+    for (file, content) in [
+        ("cgroup.subtree_control", ""),
+        ("a/cgroup.subtree_control", ""),
+        ("a/b/cgroup.controllers", "cpuset cpu io\n"),
+        ("a/b/cgroup.type", "domain\n"),
+    ] {
         std::fs::write(whole.join(file), content).expect("temporary directory");
     }
     super::unified::enable_controllers(&fake.roots.hierarchies[0], "a/b").expect("is valid");
@@ -301,21 +592,42 @@ fn v2_controllers_are_turned_on_from_the_root_down() {
         assert_eq!(read(&whole.join(file)), "+memory +hugetlb +pids +rdma");
     }
     std::fs::write(whole.join("a/b/cgroup.type"), "domain invalid\n").expect("temporary directory");
-    let error = super::unified::enable_controllers(&fake.roots.hierarchies[0], "a/b").expect_err("must be refused");
-    assert!(error.to_string().contains("with domain controllers -- it is in an invalid state"), "{error}");
+    let error = super::unified::enable_controllers(&fake.roots.hierarchies[0], "a/b")
+        .expect_err("must be refused");
+    assert!(
+        error
+            .to_string()
+            .contains("with domain controllers -- it is in an invalid state"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_machine_without_cgroups_refuses_limits_unless_told_to_drop_them() {
-    let limited = memory(Memory { limit: Some(1), ..Memory::default() });
+    let limited = memory(Memory {
+        limit: Some(1),
+        ..Memory::default()
+    });
     let none = Arc::new(Roots::from_hierarchies(Vec::new(), true));
     assert_eq!(none.layout(), Layout::Absent);
-    assert_eq!(none.create("/x", &limited).expect_err("must be refused").to_string(), "cannot set limits: no cgroup hierarchy is mounted");
-    let cgroup = none.create("/x", &Resources::default()).expect("asks for nothing");
+    assert_eq!(
+        none.create("/x", &limited)
+            .expect_err("must be refused")
+            .to_string(),
+        "cannot set limits: no cgroup hierarchy is mounted"
+    );
+    let cgroup = none
+        .create("/x", &Resources::default())
+        .expect("asks for nothing");
     cgroup.join_self(true).expect("does nothing");
-    assert!(!cgroup.kill_all().expect("does nothing") && cgroup.procs().expect("does nothing").is_empty());
+    assert!(
+        !cgroup.kill_all().expect("does nothing")
+            && cgroup.procs().expect("does nothing").is_empty()
+    );
     cgroup.remove().expect("does nothing");
-    let dropped = Arc::new(Roots::absent()).create("/x", &limited).expect("limits are dropped");
+    let dropped = Arc::new(Roots::absent())
+        .create("/x", &limited)
+        .expect("limits are dropped");
     dropped.apply(&limited).expect("limits are dropped");
 }
 

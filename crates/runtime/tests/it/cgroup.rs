@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gantry_oci::runtime::{BlockIo, Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources, ThrottleDevice};
+use gantry_oci::runtime::{
+    BlockIo, Cpu, DeviceRule, HugepageLimit, Memory, Pids, Resources, ThrottleDevice,
+};
 use gantry_runtime::cgroup::{Cgroup, Layout, Roots};
 use gantry_sys::{clone, pidfd};
 
@@ -16,20 +18,48 @@ use crate::world::{Case, World};
 
 pub(crate) const ALL: &[Case] = &[
     ("cgroup_limits_reach_the_kernel", limits_reach_the_kernel),
-    ("cgroup_members_are_in_every_hierarchy", members_are_in_every_hierarchy),
-    ("cgroup_memory_limit_kills_and_tells", memory_limit_kills_and_tells),
+    (
+        "cgroup_members_are_in_every_hierarchy",
+        members_are_in_every_hierarchy,
+    ),
+    (
+        "cgroup_memory_limit_kills_and_tells",
+        memory_limit_kills_and_tells,
+    ),
     ("cgroup_pids_limit_holds", pids_limit_holds),
-    ("cgroup_memory_limits_can_go_up_and_down", memory_limits_can_go_up_and_down),
-    ("cgroup_devices", |world| devices(world.cgroups.clone(), world.name())),
-    ("cgroup_freezes_and_thaws", |world| freezes_and_thaws(world.cgroups.clone(), world.name())),
-    ("cgroup_kills_a_forking_family", |world| kills_a_forking_family(world.cgroups.clone(), world.name())),
-    ("cgroup_parents_without_processors", parents_without_processors),
-    ("cgroup_refused_limits_leave_nothing", refused_limits_leave_nothing),
+    (
+        "cgroup_memory_limits_can_go_up_and_down",
+        memory_limits_can_go_up_and_down,
+    ),
+    ("cgroup_devices", |world| {
+        devices(world.cgroups.clone(), world.name())
+    }),
+    ("cgroup_freezes_and_thaws", |world| {
+        freezes_and_thaws(world.cgroups.clone(), world.name())
+    }),
+    ("cgroup_kills_a_forking_family", |world| {
+        kills_a_forking_family(world.cgroups.clone(), world.name())
+    }),
+    (
+        "cgroup_parents_without_processors",
+        parents_without_processors,
+    ),
+    (
+        "cgroup_refused_limits_leave_nothing",
+        refused_limits_leave_nothing,
+    ),
     ("cgroup_is_not_shared", is_not_shared),
-    ("cgroup_removal_takes_nested_ones_along", removal_takes_nested_ones_along),
+    (
+        "cgroup_removal_takes_nested_ones_along",
+        removal_takes_nested_ones_along,
+    ),
     ("unified_devices", |world| devices(unified(), world.name())),
-    ("unified_freezes_and_thaws", |world| freezes_and_thaws(unified(), world.name())),
-    ("unified_kills_a_forking_family", |world| kills_a_forking_family(unified(), world.name())),
+    ("unified_freezes_and_thaws", |world| {
+        freezes_and_thaws(unified(), world.name())
+    }),
+    ("unified_kills_a_forking_family", |world| {
+        kills_a_forking_family(unified(), world.name())
+    }),
 ];
 
 /// The v2 hierarchy alone: in this case's own mount namespace the others are unmounted.
@@ -37,7 +67,8 @@ fn unified() -> Arc<Roots> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("is read");
     for line in mounts.lines().filter(|line| line.contains(" - cgroup ")) {
         let point = line.split(' ').nth(4).expect("mountinfo has a fifth field");
-        rustix::mount::unmount(Path::new(point), rustix::mount::UnmountFlags::DETACH).expect("is unmounted");
+        rustix::mount::unmount(Path::new(point), rustix::mount::UnmountFlags::DETACH)
+            .expect("is unmounted");
     }
     let roots = Roots::open().expect("is opened");
     assert_eq!(roots.layout(), Layout::Unified);
@@ -47,7 +78,10 @@ fn unified() -> Arc<Roots> {
 /// A child in the cgroup that runs `work`; its exit code is `work`'s.
 fn member(cgroup: &Cgroup, work: impl FnOnce() -> i32) -> clone::Child {
     let target = cgroup.clone_target().expect("is opened");
-    let options = clone::Clone { cgroup: target.as_ref().map(std::os::fd::AsFd::as_fd), ..clone::Clone::default() };
+    let options = clone::Clone {
+        cgroup: target.as_ref().map(std::os::fd::AsFd::as_fd),
+        ..clone::Clone::default()
+    };
     #[expect(unsafe_code, reason = "a case's process has one thread")]
     // SAFETY: see the reason above.
     let child = unsafe {
@@ -75,8 +109,13 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 fn file(cgroup: &Cgroup, name: &str) -> Option<String> {
     let dirs = cgroup.open_dirs().expect("are opened");
     dirs.iter().find_map(|(_, dir)| {
-        let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(dir));
-        fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+        let path = format!(
+            "/proc/self/fd/{}/{name}",
+            std::os::fd::AsRawFd::as_raw_fd(dir)
+        );
+        fs::read_to_string(path)
+            .ok()
+            .map(|text| text.trim().to_owned())
     })
 }
 
@@ -86,19 +125,51 @@ fn path(name: &str) -> String {
 
 fn limits_reach_the_kernel(world: &World) {
     let resources = Resources {
-        memory: Some(Memory { limit: Some(64 << 20), reservation: Some(32 << 20), swap: Some(64 << 20), ..Memory::default() }),
-        cpu: Some(Cpu { shares: Some(512), quota: Some(50_000), period: Some(100_000), cpus: "0".to_owned(), mems: "0".to_owned(), ..Cpu::default() }),
+        memory: Some(Memory {
+            limit: Some(64 << 20),
+            reservation: Some(32 << 20),
+            swap: Some(64 << 20),
+            ..Memory::default()
+        }),
+        cpu: Some(Cpu {
+            shares: Some(512),
+            quota: Some(50_000),
+            period: Some(100_000),
+            cpus: "0".to_owned(),
+            mems: "0".to_owned(),
+            ..Cpu::default()
+        }),
         pids: Some(Pids { limit: 20 }),
         block_io: Some(BlockIo {
-            throttle_write_bps_device: whole_disk().into_iter().map(|(major, minor)| ThrottleDevice { major, minor, rate: 1 << 20 }).collect(),
+            throttle_write_bps_device: whole_disk()
+                .into_iter()
+                .map(|(major, minor)| ThrottleDevice {
+                    major,
+                    minor,
+                    rate: 1 << 20,
+                })
+                .collect(),
             ..BlockIo::default()
         }),
-        hugepage_limits: vec![HugepageLimit { page_size: "2MB".to_owned(), limit: 2 << 20 }],
+        hugepage_limits: vec![HugepageLimit {
+            page_size: "2MB".to_owned(),
+            limit: 2 << 20,
+        }],
         ..Resources::default()
     };
-    let cgroup = world.cgroups.create(&path(world.name()), &resources).expect("is made");
+    let cgroup = world
+        .cgroups
+        .create(&path(world.name()), &resources)
+        .expect("is made");
     let expected = if world.cgroups.layout() == Layout::Unified {
-        let all = [("memory.max", "67108864"), ("memory.low", "33554432"), ("cpu.weight", "59"), ("cpu.max", "50000 100000"), ("cpuset.cpus", "0"), ("pids.max", "20")];
+        let all = [
+            ("memory.max", "67108864"),
+            ("memory.low", "33554432"),
+            ("cpu.weight", "59"),
+            ("cpu.max", "50000 100000"),
+            ("cpuset.cpus", "0"),
+            ("pids.max", "20"),
+        ];
         all.to_vec()
     } else {
         let all = [
@@ -115,19 +186,41 @@ fn limits_reach_the_kernel(world: &World) {
     for (name, value) in expected {
         assert_eq!(file(&cgroup, name).as_deref(), Some(value), "{name}");
     }
-    let huge = file(&cgroup, "hugetlb.2MB.max").or_else(|| file(&cgroup, "hugetlb.2MB.limit_in_bytes"));
+    let huge =
+        file(&cgroup, "hugetlb.2MB.max").or_else(|| file(&cgroup, "hugetlb.2MB.limit_in_bytes"));
     assert_eq!(huge.as_deref(), Some("2097152"));
     if let Some((major, minor)) = whole_disk() {
-        let line = file(&cgroup, "io.max").or_else(|| file(&cgroup, "blkio.throttle.write_bps_device")).expect("exists");
-        assert!(line.contains(&format!("{major}:{minor}")) && line.contains("1048576"), "{line}");
+        let line = file(&cgroup, "io.max")
+            .or_else(|| file(&cgroup, "blkio.throttle.write_bps_device"))
+            .expect("exists");
+        assert!(
+            line.contains(&format!("{major}:{minor}")) && line.contains("1048576"),
+            "{line}"
+        );
     }
     cgroup
-        .apply(&Resources { pids: Some(Pids { limit: -1 }), cpu: Some(Cpu { quota: Some(-1), shares: Some(1024), ..Cpu::default() }), ..Resources::default() })
+        .apply(&Resources {
+            pids: Some(Pids { limit: -1 }),
+            cpu: Some(Cpu {
+                quota: Some(-1),
+                shares: Some(1024),
+                ..Cpu::default()
+            }),
+            ..Resources::default()
+        })
         .expect("is changed");
     assert_eq!(file(&cgroup, "pids.max").as_deref(), Some("max"));
-    assert!(cgroup.stats().iter().any(|(name, content)| name == "pids.current" && content.trim() == "0"));
+    assert!(
+        cgroup
+            .stats()
+            .iter()
+            .any(|(name, content)| name == "pids.current" && content.trim() == "0")
+    );
     let quota = file(&cgroup, "cpu.max").or_else(|| file(&cgroup, "cpu.cfs_quota_us"));
-    assert!(matches!(quota.as_deref(), Some("max 100000" | "-1")), "{quota:?}");
+    assert!(
+        matches!(quota.as_deref(), Some("max 100000" | "-1")),
+        "{quota:?}"
+    );
     cgroup.remove().expect("is removed");
     assert!(cgroup.open_dirs().is_err(), "the directories are gone");
 }
@@ -143,7 +236,10 @@ fn whole_disk() -> Option<(i64, i64)> {
 
 fn members_are_in_every_hierarchy(world: &World) {
     let path = path(world.name());
-    let cgroup = world.cgroups.create(&path, &Resources::default()).expect("is made");
+    let cgroup = world
+        .cgroups
+        .create(&path, &Resources::default())
+        .expect("is made");
     let (mut reader, mut writer) = std::io::pipe().expect("is made");
     let child = member(&cgroup, || {
         let own = fs::read("/proc/self/cgroup").expect("is read");
@@ -164,9 +260,22 @@ fn members_are_in_every_hierarchy(world: &World) {
 
 fn memory_limit_kills_and_tells(world: &World) {
     let limit = Some(16 << 20);
-    let resources = Resources { memory: Some(Memory { limit, swap: limit, ..Memory::default() }), ..Resources::default() };
-    let cgroup = world.cgroups.create(&path(world.name()), &resources).expect("is made");
-    let events = cgroup.oom_events().expect("is opened").expect("memory is controlled");
+    let resources = Resources {
+        memory: Some(Memory {
+            limit,
+            swap: limit,
+            ..Memory::default()
+        }),
+        ..Resources::default()
+    };
+    let cgroup = world
+        .cgroups
+        .create(&path(world.name()), &resources)
+        .expect("is made");
+    let events = cgroup
+        .oom_events()
+        .expect("is opened")
+        .expect("memory is controlled");
     assert_eq!(cgroup.oom_kill_count().expect("is read"), 0);
     assert!(!told(&events, Duration::ZERO), "no news before");
     let child = member(&cgroup, || {
@@ -185,20 +294,43 @@ fn memory_limit_kills_and_tells(world: &World) {
 fn told(events: &gantry_runtime::cgroup::OomEvents, patience: Duration) -> bool {
     use rustix::event::{Timespec, epoll};
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("is made");
-    epoll::add(&epoll, events.fd(), epoll::EventData::new_u64(1), events.flags()).expect("is added");
+    epoll::add(
+        &epoll,
+        events.fd(),
+        epoll::EventData::new_u64(1),
+        events.flags(),
+    )
+    .expect("is added");
     let mut ready = Vec::with_capacity(1);
-    let timeout = Timespec { tv_sec: i64::try_from(patience.as_secs()).expect("is short"), tv_nsec: 0 };
-    epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut ready), Some(&timeout)).expect("waits");
+    let timeout = Timespec {
+        tv_sec: i64::try_from(patience.as_secs()).expect("is short"),
+        tv_nsec: 0,
+    };
+    epoll::wait(
+        &epoll,
+        rustix::buffer::spare_capacity(&mut ready),
+        Some(&timeout),
+    )
+    .expect("waits");
     !ready.is_empty()
 }
 
 fn pids_limit_holds(world: &World) {
-    let resources = Resources { pids: Some(Pids { limit: 3 }), ..Resources::default() };
-    let cgroup = world.cgroups.create(&path(world.name()), &resources).expect("is made");
+    let resources = Resources {
+        pids: Some(Pids { limit: 3 }),
+        ..Resources::default()
+    };
+    let cgroup = world
+        .cgroups
+        .create(&path(world.name()), &resources)
+        .expect("is made");
     let child = member(&cgroup, || {
         let mut children = Vec::new();
         loop {
-            #[expect(unsafe_code, reason = "the child of a process with one thread has one thread")]
+            #[expect(
+                unsafe_code,
+                reason = "the child of a process with one thread has one thread"
+            )]
             // SAFETY: see the reason above.
             let spawned = unsafe { clone::spawn(&clone::Clone::default(), sleep_forever) };
             match spawned {
@@ -222,13 +354,22 @@ fn sleep_forever() -> i32 {
 
 fn memory_limits_can_go_up_and_down(world: &World) {
     let limits = |limit: i64, swap: i64| Resources {
-        memory: Some(Memory { limit: Some(limit << 20), swap: Some(if swap < 0 { -1 } else { swap << 20 }), ..Memory::default() }),
+        memory: Some(Memory {
+            limit: Some(limit << 20),
+            swap: Some(if swap < 0 { -1 } else { swap << 20 }),
+            ..Memory::default()
+        }),
         ..Resources::default()
     };
-    let cgroup = world.cgroups.create(&path(world.name()), &limits(64, 128)).expect("is made");
+    let cgroup = world
+        .cgroups
+        .create(&path(world.name()), &limits(64, 128))
+        .expect("is made");
     // Each step is refused by v1 if the two values are written in the wrong order.
     for (limit, swap) in [(256, 512), (32, 48), (32, -1), (128, 128), (16, 16)] {
-        cgroup.apply(&limits(limit, swap)).unwrap_or_else(|error| panic!("{limit} {swap}: {error}"));
+        cgroup
+            .apply(&limits(limit, swap))
+            .unwrap_or_else(|error| panic!("{limit} {swap}: {error}"));
     }
     let limit = file(&cgroup, "memory.max").or_else(|| file(&cgroup, "memory.limit_in_bytes"));
     assert_eq!(limit.as_deref(), Some("16777216"));
@@ -244,30 +385,49 @@ fn devices(roots: Arc<Roots>, name: &str) {
         minor: (kind == "c").then_some(KMSG.1),
         access: access.to_owned(),
     };
-    let closed = Resources { devices: vec![rule(false, "a", "rwm")], ..Resources::default() };
+    let closed = Resources {
+        devices: vec![rule(false, "a", "rwm")],
+        ..Resources::default()
+    };
     let cgroup = roots.create(&path(name), &closed).expect("is made");
     // Bit 0: null can be written, bit 1: kmsg can be read, bit 2: kmsg can be written.
     let open = || {
         let child = member(&cgroup, || {
-            let open = |path: &str, write: bool| fs::OpenOptions::new().read(!write).write(write).open(path).is_ok();
-            i32::from(open("/dev/null", true)) | i32::from(open("/dev/kmsg", false)) << 1 | i32::from(open("/dev/kmsg", true)) << 2
+            let open = |path: &str, write: bool| {
+                fs::OpenOptions::new()
+                    .read(!write)
+                    .write(write)
+                    .open(path)
+                    .is_ok()
+            };
+            i32::from(open("/dev/null", true))
+                | i32::from(open("/dev/kmsg", false)) << 1
+                | i32::from(open("/dev/kmsg", true)) << 2
         });
         exit_code(&child)
     };
     assert_eq!(open(), 0b001, "only the standard devices");
-    let readable = Resources { devices: vec![rule(false, "a", "rwm"), rule(true, "c", "r")], ..Resources::default() };
+    let readable = Resources {
+        devices: vec![rule(false, "a", "rwm"), rule(true, "c", "r")],
+        ..Resources::default()
+    };
     cgroup.apply(&readable).expect("is changed");
     assert_eq!(open(), 0b011);
     cgroup.apply(&closed).expect("is changed");
     assert_eq!(open(), 0b001, "an update takes back what it gave");
-    let without_write = Resources { devices: vec![rule(true, "a", "rwm"), rule(false, "c", "w")], ..Resources::default() };
+    let without_write = Resources {
+        devices: vec![rule(true, "a", "rwm"), rule(false, "c", "w")],
+        ..Resources::default()
+    };
     cgroup.apply(&without_write).expect("is changed");
     assert_eq!(open(), 0b011, "everything but one access");
     cgroup.remove().expect("is removed");
 }
 
 fn freezes_and_thaws(roots: Arc<Roots>, name: &str) {
-    let cgroup = roots.create(&path(name), &Resources::default()).expect("is made");
+    let cgroup = roots
+        .create(&path(name), &Resources::default())
+        .expect("is made");
     let (mut reader, mut writer) = std::io::pipe().expect("is made");
     let child = member(&cgroup, || {
         loop {
@@ -286,10 +446,15 @@ fn freezes_and_thaws(roots: Arc<Roots>, name: &str) {
     rustix::io::ioctl_fionbio(&reader, true).expect("is set");
     while reader.read(&mut byte).is_ok() {}
     std::thread::sleep(Duration::from_millis(50));
-    assert!(reader.read(&mut byte).is_err(), "nothing is written while frozen");
+    assert!(
+        reader.read(&mut byte).is_err(),
+        "nothing is written while frozen"
+    );
     cgroup.thaw().expect("is thawed");
     assert!(!cgroup.is_frozen().expect("is read"));
-    until("goes on", || rustix::io::read(&reader, &mut [0; 16]).is_ok());
+    until("goes on", || {
+        rustix::io::read(&reader, &mut [0; 16]).is_ok()
+    });
     // A frozen process dies too.
     cgroup.freeze().expect("is frozen");
     assert!(cgroup.kill_all().expect("is killed"));
@@ -299,16 +464,28 @@ fn freezes_and_thaws(roots: Arc<Roots>, name: &str) {
 }
 
 fn kills_a_forking_family(roots: Arc<Roots>, name: &str) {
-    let resources = if roots.layout() == Layout::Legacy { Resources { pids: Some(Pids { limit: 200 }), ..Resources::default() } } else { Resources::default() };
+    let resources = if roots.layout() == Layout::Legacy {
+        Resources {
+            pids: Some(Pids { limit: 200 }),
+            ..Resources::default()
+        }
+    } else {
+        Resources::default()
+    };
     let cgroup = roots.create(&path(name), &resources).expect("is made");
     let child = member(&cgroup, || {
-        rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1)).map_or(1, |()| family(5))
+        rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(1))
+            .map_or(1, |()| family(5))
     });
-    until("the family grows", || cgroup.procs().expect("are listed").len() >= 30);
+    until("the family grows", || {
+        cgroup.procs().expect("are listed").len() >= 30
+    });
     assert!(cgroup.procs().expect("are listed").contains(&child.pid));
     assert!(cgroup.kill_all().expect("is killed"));
     assert_eq!(exit_code(&child), 137);
-    until("all are gone", || cgroup.procs().expect("are listed").is_empty());
+    until("all are gone", || {
+        cgroup.procs().expect("are listed").is_empty()
+    });
     cgroup.remove().expect("is removed");
 }
 
@@ -316,13 +493,19 @@ fn kills_a_forking_family(roots: Arc<Roots>, name: &str) {
 fn family(depth: u32) -> i32 {
     for _ in 0..2 {
         if depth > 0 {
-            #[expect(unsafe_code, reason = "the child of a process with one thread has one thread")]
+            #[expect(
+                unsafe_code,
+                reason = "the child of a process with one thread has one thread"
+            )]
             // SAFETY: see the reason above.
             let _ = unsafe { clone::spawn(&clone::Clone::default(), || family(depth - 1)) };
         }
     }
     loop {
-        #[expect(unsafe_code, reason = "the child of a process with one thread has one thread")]
+        #[expect(
+            unsafe_code,
+            reason = "the child of a process with one thread has one thread"
+        )]
         // SAFETY: see the reason above.
         if let Ok(child) = unsafe { clone::spawn(&clone::Clone::default(), || 0) } {
             let _ = pidfd::wait(&child.pidfd);
@@ -332,49 +515,116 @@ fn family(depth: u32) -> i32 {
 
 fn parents_without_processors(world: &World) {
     let parent = format!("{}-parent", world.name());
-    let legacy = world.cgroups.hierarchies().iter().find(|one| !one.unified && one.controllers.iter().any(|name| name == "cpuset"));
+    let legacy = world
+        .cgroups
+        .hierarchies()
+        .iter()
+        .find(|one| !one.unified && one.controllers.iter().any(|name| name == "cpuset"));
     let Some(cpuset) = legacy else {
         println!("note: no cpuset hierarchy of v1");
         return;
     };
     // Somebody else's, as Docker leaves one: nothing in it, and nothing inherited.
-    rustix::fs::mkdirat(&cpuset.root, &parent, rustix::fs::Mode::from_raw_mode(0o755)).expect("is made");
-    let with = Resources { cpu: Some(Cpu { cpus: "0".to_owned(), ..Cpu::default() }), ..Resources::default() };
+    rustix::fs::mkdirat(
+        &cpuset.root,
+        &parent,
+        rustix::fs::Mode::from_raw_mode(0o755),
+    )
+    .expect("is made");
+    let with = Resources {
+        cpu: Some(Cpu {
+            cpus: "0".to_owned(),
+            ..Cpu::default()
+        }),
+        ..Resources::default()
+    };
     for (name, resources) in [("plain", &Resources::default()), ("limited", &with)] {
-        let cgroup = world.cgroups.create(&format!("/{parent}/{name}"), resources).expect("is made");
+        let cgroup = world
+            .cgroups
+            .create(&format!("/{parent}/{name}"), resources)
+            .expect("is made");
         let child = member(&cgroup, || 7);
         assert_eq!(exit_code(&child), 7, "{name}");
         cgroup.remove().expect("is removed");
     }
     for hierarchy in world.cgroups.hierarchies() {
-        rustix::fs::unlinkat(&hierarchy.root, &parent, rustix::fs::AtFlags::REMOVEDIR).expect("is removed");
+        rustix::fs::unlinkat(&hierarchy.root, &parent, rustix::fs::AtFlags::REMOVEDIR)
+            .expect("is removed");
     }
 }
 
 fn refused_limits_leave_nothing(world: &World) {
     let path = path(world.name());
-    let refuse = |resources: &Resources| world.cgroups.create(&path, resources).expect_err("must be refused").to_string();
-    let too_small = Resources { cpu: Some(Cpu { quota: Some(10), period: Some(100_000), ..Cpu::default() }), ..Resources::default() };
+    let refuse = |resources: &Resources| {
+        world
+            .cgroups
+            .create(&path, resources)
+            .expect_err("must be refused")
+            .to_string()
+    };
+    let too_small = Resources {
+        cpu: Some(Cpu {
+            quota: Some(10),
+            period: Some(100_000),
+            ..Cpu::default()
+        }),
+        ..Resources::default()
+    };
     let text = refuse(&too_small);
-    let (value, file) = if world.cgroups.layout() == Layout::Unified { ("10 100000", "cpu.max") } else { ("10", "cpu.cfs_quota_us") };
-    assert!(text.starts_with(&format!("failed to write \"{value}\": write /sys/fs/cgroup/")), "{text}");
-    assert!(text.ends_with(&format!("{path}/{file}: invalid argument")), "{text}");
-    let processor = Resources { cpu: Some(Cpu { cpus: "4095".to_owned(), ..Cpu::default() }), ..Resources::default() };
+    let (value, file) = if world.cgroups.layout() == Layout::Unified {
+        ("10 100000", "cpu.max")
+    } else {
+        ("10", "cpu.cfs_quota_us")
+    };
+    assert!(
+        text.starts_with(&format!(
+            "failed to write \"{value}\": write /sys/fs/cgroup/"
+        )),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(&format!("{path}/{file}: invalid argument")),
+        "{text}"
+    );
+    let processor = Resources {
+        cpu: Some(Cpu {
+            cpus: "4095".to_owned(),
+            ..Cpu::default()
+        }),
+        ..Resources::default()
+    };
     let text = refuse(&processor);
     assert!(text.contains("cpuset.cpus"), "{text}");
     for hierarchy in world.cgroups.hierarchies() {
-        let left = rustix::fs::accessat(&hierarchy.root, &path[1..], rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty());
+        let left = rustix::fs::accessat(
+            &hierarchy.root,
+            &path[1..],
+            rustix::fs::Access::EXISTS,
+            rustix::fs::AtFlags::empty(),
+        );
         assert!(left.is_err(), "left in {}", hierarchy.name);
     }
 }
 
 fn is_not_shared(world: &World) {
     let path = path(world.name());
-    let cgroup = world.cgroups.create(&path, &Resources::default()).expect("is made");
-    world.cgroups.create(&path, &Resources::default()).expect("an empty one is taken over");
+    let cgroup = world
+        .cgroups
+        .create(&path, &Resources::default())
+        .expect("is made");
+    world
+        .cgroups
+        .create(&path, &Resources::default())
+        .expect("an empty one is taken over");
     let child = member(&cgroup, sleep_forever);
-    until("it joins", || cgroup.procs().expect("are listed").contains(&child.pid));
-    let text = world.cgroups.create(&path, &Resources::default()).expect_err("must be refused").to_string();
+    until("it joins", || {
+        cgroup.procs().expect("are listed").contains(&child.pid)
+    });
+    let text = world
+        .cgroups
+        .create(&path, &Resources::default())
+        .expect_err("must be refused")
+        .to_string();
     assert_eq!(text, "container's cgroup is not empty: 1 process(es) found");
     cgroup.signal_all(libc::SIGTERM).expect("is sent");
     assert_eq!(exit_code(&child), 143);
@@ -382,17 +632,33 @@ fn is_not_shared(world: &World) {
 }
 
 fn removal_takes_nested_ones_along(world: &World) {
-    let cgroup = world.cgroups.create(&path(world.name()), &Resources::default()).expect("is made");
+    let cgroup = world
+        .cgroups
+        .create(&path(world.name()), &Resources::default())
+        .expect("is made");
     for hierarchy in world.cgroups.hierarchies() {
         for nested in ["a", "a/b", "c"] {
             let nested = format!("{}/{nested}", world.name());
-            rustix::fs::mkdirat(&hierarchy.root, nested, rustix::fs::Mode::from_raw_mode(0o755)).expect("is made");
+            rustix::fs::mkdirat(
+                &hierarchy.root,
+                nested,
+                rustix::fs::Mode::from_raw_mode(0o755),
+            )
+            .expect("is made");
         }
     }
-    let inner = world.cgroups.find(&cgroup.paths().into_iter().map(|(name, path)| (name, path + "/a")).collect::<Vec<_>>());
+    let inner = world.cgroups.find(
+        &cgroup
+            .paths()
+            .into_iter()
+            .map(|(name, path)| (name, path + "/a"))
+            .collect::<Vec<_>>(),
+    );
     // Controllers of v2 may not be shared with processes in between, but a v2 cgroup without any may hold both.
     let child = member(&inner, sleep_forever);
-    until("it is seen from outside", || cgroup.procs().expect("are listed").contains(&child.pid));
+    until("it is seen from outside", || {
+        cgroup.procs().expect("are listed").contains(&child.pid)
+    });
     assert!(cgroup.kill_all().expect("is killed"));
     assert_eq!(exit_code(&child), 137);
     cgroup.remove().expect("is removed");

@@ -97,7 +97,10 @@ const NAME: &[u8] = b"gantry_devices";
 /// The new program is attached before older ones are detached, so at no moment everything is allowed.
 pub fn attach(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let older = attached(cgroup)?;
-    let attr = AttachAttr { attach_flags: ALLOW_MULTI, ..attach_attr(cgroup, program) };
+    let attr = AttachAttr {
+        attach_flags: ALLOW_MULTI,
+        ..attach_attr(cgroup, program)
+    };
     // SAFETY: `attr` holds no pointers.
     unsafe { bpf(PROG_ATTACH, &attr) }?;
     for id in older {
@@ -126,7 +129,10 @@ pub fn attached(cgroup: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 
 /// None if the program has vanished meanwhile.
 fn open_by_id(id: u32) -> io::Result<Option<OwnedFd>> {
-    let attr = IdAttr { prog_id: id, ..IdAttr::default() };
+    let attr = IdAttr {
+        prog_id: id,
+        ..IdAttr::default()
+    };
     // SAFETY: `attr` holds no pointers.
     match unsafe { bpf(PROG_GET_FD_BY_ID, &attr) } {
         // SAFETY: the kernel has just given this descriptor to us alone.
@@ -153,17 +159,40 @@ fn descriptor(fd: BorrowedFd<'_>) -> u32 {
 /// Pointers in `attr` must be valid for what `command` does with them.
 unsafe fn bpf<T>(command: libc::c_int, attr: &T) -> io::Result<RawFd> {
     // SAFETY: the kernel reads `size_of::<T>()` bytes of `attr`; the rest is the caller's promise.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attr), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(RawFd::try_from(result).expect("a descriptor or zero")) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(RawFd::try_from(result).expect("a descriptor or zero"))
+    }
 }
 
 /// # Safety
 /// As [`bpf`]; the kernel also writes to `attr`.
 unsafe fn bpf_mut<T>(command: libc::c_int, attr: &mut T) -> io::Result<()> {
     // SAFETY: the kernel reads and writes `size_of::<T>()` bytes of `attr`; the rest is the caller's promise.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_mut(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 // The kernel reads members at these places.
-const _: () = assert!(offset_of!(LoadAttr, prog_name) == 48 && offset_of!(QueryAttr, prog_cnt) == 24);
+const _: () =
+    assert!(offset_of!(LoadAttr, prog_name) == 48 && offset_of!(QueryAttr, prog_cnt) == 24);

@@ -36,7 +36,11 @@ const FOREIGN: [&str; 13] = [
 
 impl Arch {
     /// The one this program was built for.
-    pub const NATIVE: Self = if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 };
+    pub const NATIVE: Self = if cfg!(target_arch = "aarch64") {
+        Self::Aarch64
+    } else {
+        Self::X86_64
+    };
 
     /// Every architecture that filters are compiled for.
     pub const ALL: [Self; 5] = [Self::X86_64, Self::X86, Self::X32, Self::Aarch64, Self::Arm];
@@ -71,7 +75,9 @@ impl Arch {
         if FOREIGN.contains(&name) {
             return Ok(None);
         }
-        Err(Error::invalid(format!("string {name} is not a valid arch for seccomp")))
+        Err(Error::invalid(format!(
+            "string {name} is not a valid arch for seccomp"
+        )))
     }
 
     /// `AUDIT_ARCH_…` of linux/audit.h, as filters see it.

@@ -17,12 +17,20 @@ const FLAG_TSYNC: u32 = 1;
 pub fn install(filter: &[u8]) -> Result<()> {
     const WHAT: &str = "error loading seccomp filter";
     let (instructions, flags) = split_flags(filter);
-    if instructions.is_empty() || !instructions.len().is_multiple_of(INSTRUCTION_LEN) || instructions.len() > INSTRUCTIONS_MAX * INSTRUCTION_LEN {
-        return Err(Error::invalid(format!("{WHAT}: {} bytes are not a filter", instructions.len())));
+    if instructions.is_empty()
+        || !instructions.len().is_multiple_of(INSTRUCTION_LEN)
+        || instructions.len() > INSTRUCTIONS_MAX * INSTRUCTION_LEN
+    {
+        return Err(Error::invalid(format!(
+            "{WHAT}: {} bytes are not a filter",
+            instructions.len()
+        )));
     }
     match set_mode_filter(instructions, flags.unwrap_or(DEFAULT_FLAGS)) {
         // A kernel before 4.17 does not know the flag that nobody asked for.
-        Err(error) if flags.is_none() && error.raw_os_error() == Some(libc::EINVAL) => set_mode_filter(instructions, 0),
+        Err(error) if flags.is_none() && error.raw_os_error() == Some(libc::EINVAL) => {
+            set_mode_filter(instructions, 0)
+        }
         other => other,
     }
     .context(WHAT)
@@ -44,12 +52,24 @@ fn set_mode_filter(instructions: &[u8], flags: u32) -> io::Result<()> {
         filter: aligned.as_ptr().cast_mut(),
     };
     // SAFETY: `program` points to `aligned`, which lives past the call; the kernel only reads both.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
     match result {
         0 => return Ok(()),
         thread if thread > 0 => {
-            debug_assert!(flags & FLAG_TSYNC != 0, "only TSYNC answers with a thread id");
-            return Err(io::Error::other(format!("thread {thread} cannot take the filter")));
+            debug_assert!(
+                flags & FLAG_TSYNC != 0,
+                "only TSYNC answers with a thread id"
+            );
+            return Err(io::Error::other(format!(
+                "thread {thread} cannot take the filter"
+            )));
         }
         _ => {}
     }
@@ -58,6 +78,18 @@ fn set_mode_filter(instructions: &[u8], flags: u32) -> io::Result<()> {
         return Err(error);
     }
     // SAFETY: as above.
-    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program, 0, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+            0,
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

@@ -21,7 +21,11 @@ const PROBES: [(&str, [u64; 6], i32); 62] = [
     ("finit_module", [MINUS_1, BAD, 0, 0, 0, 0], EPERM),
     ("delete_module", [BAD, 0, 0, 0, 0, 0], EPERM),
     ("kexec_load", [0, MINUS_1, BAD, MINUS_1, 0, 0], EPERM),
-    ("kexec_file_load", [MINUS_1, MINUS_1, 0, 0, MINUS_1, 0], EPERM),
+    (
+        "kexec_file_load",
+        [MINUS_1, MINUS_1, 0, 0, MINUS_1, 0],
+        EPERM,
+    ),
     ("unshare", [0x1000_0000, 0, 0, 0, 0, 0], EPERM),
     ("setns", [MINUS_1, 0, 0, 0, 0, 0], EPERM),
     ("mount", [BAD, BAD, BAD, 0, 0, 0], EPERM),
@@ -62,7 +66,11 @@ const PROBES: [(&str, [u64; 6], i32); 62] = [
     ("ptrace", [16, 0x7fff_ffff, 0, 0, 0, 0], ESRCH),
     ("process_vm_readv", [0, 0, 0, 0, 0, 1], EINVAL),
     ("pidfd_open", [MINUS_1, 0, 0, 0, 0, 0], EINVAL),
-    ("name_to_handle_at", [MINUS_1, BAD, BAD, BAD, 0x8000_0000, 0], EINVAL),
+    (
+        "name_to_handle_at",
+        [MINUS_1, BAD, BAD, BAD, 0x8000_0000, 0],
+        EINVAL,
+    ),
     ("open_tree", [0, 0, 0, 0, 0, 0], EPERM),
     ("read", [MINUS_1, 0, 0, 0, 0, 0], EBADF),
     ("openat2", [MINUS_1, BAD, BAD, 24, 0, 0], EFAULT),
@@ -70,7 +78,11 @@ const PROBES: [(&str, [u64; 6], i32); 62] = [
     ("mknodat", [MINUS_1, BAD, 0, 0, 0, 0], EFAULT),
     ("memfd_create", [BAD, 0, 0, 0, 0, 0], EFAULT),
     ("seccomp", [MINUS_1, 0, 0, 0, 0, 0], EINVAL),
-    ("landlock_create_ruleset", [BAD, 0, MINUS_1, 0, 0, 0], EINVAL),
+    (
+        "landlock_create_ruleset",
+        [BAD, 0, MINUS_1, 0, 0, 0],
+        EINVAL,
+    ),
     ("bind", [MINUS_1, 0, 0, 0, 0, 0], EBADF),
     ("setxattr", [BAD, BAD, 0, 0, 0, 0], EFAULT),
     ("sched_setaffinity", [0x7fff_ffff, 8, BAD, 0, 0, 0], EFAULT),
@@ -78,7 +90,11 @@ const PROBES: [(&str, [u64; 6], i32); 62] = [
 
 #[test]
 fn the_kernel_answers_under_the_default_profile_as_under_docker() {
-    let document = profile::default(&capability::DOCKER_DEFAULT, Arch::NATIVE, profile::running_kernel());
+    let document = profile::default(
+        &capability::DOCKER_DEFAULT,
+        Arch::NATIVE,
+        profile::running_kernel(),
+    );
     let filter = compile(&document).expect("is valid").expect("is not empty");
     let answers = std::thread::spawn(move || {
         rustix::thread::set_no_new_privs(true).expect("is set");
@@ -86,15 +102,25 @@ fn the_kernel_answers_under_the_default_profile_as_under_docker() {
         PROBES.map(|(name, arguments, _)| call(name, arguments))
     });
     let answers = answers.join().expect("the filter lets a thread end");
-    let wrong: Vec<_> = PROBES.iter().zip(answers).filter(|((.., expected), answer)| answer != expected).collect();
+    let wrong: Vec<_> = PROBES
+        .iter()
+        .zip(answers)
+        .filter(|((.., expected), answer)| answer != expected)
+        .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]
 fn the_probes_tell_a_filter_from_the_kernel() {
-    let answers = PROBES.iter().filter(|(name, ..)| !matches!(*name, "personality" | "unshare" | "clone")).map(|(name, arguments, _)| (name, call(name, *arguments)));
+    let answers = PROBES
+        .iter()
+        .filter(|(name, ..)| !matches!(*name, "personality" | "unshare" | "clone"))
+        .map(|(name, arguments, _)| (name, call(name, *arguments)));
     let refused: Vec<_> = answers.filter(|(_, answer)| *answer == EPERM).collect();
-    assert!(refused.is_empty() || !rustix::process::geteuid().is_root(), "without a filter the kernel itself says EPERM to {refused:?}");
+    assert!(
+        refused.is_empty() || !rustix::process::geteuid().is_root(),
+        "without a filter the kernel itself says EPERM to {refused:?}"
+    );
 }
 
 #[test]
@@ -104,9 +130,14 @@ fn bytes_that_are_no_filter_are_refused() {
     }
     let refused = std::thread::spawn(|| {
         rustix::thread::set_no_new_privs(true).expect("is set");
-        install(&[0xee; 16]).expect_err("no instructions").to_string()
+        install(&[0xee; 16])
+            .expect_err("no instructions")
+            .to_string()
     });
-    assert_eq!(refused.join().expect("goes on"), "error loading seccomp filter: invalid argument");
+    assert_eq!(
+        refused.join().expect("goes on"),
+        "error loading seccomp filter: invalid argument"
+    );
 }
 
 fn call(name: &str, arguments: [u64; 6]) -> i32 {
@@ -114,5 +145,9 @@ fn call(name: &str, arguments: [u64; 6]) -> i32 {
     let [a, b, c, d, e, f] = arguments;
     // SAFETY: no argument is a valid pointer or descriptor, so no memory is touched and nothing is changed.
     let result = unsafe { libc::syscall(number.into(), a, b, c, d, e, f) };
-    if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
+    if result < 0 {
+        std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+    } else {
+        0
+    }
 }

@@ -37,11 +37,19 @@ pub fn compile(document: &Seccomp) -> Result<Option<Vec<u8>>> {
     };
     let instructions = tree::program(&filter);
     if instructions.len() > INSTRUCTIONS_MAX {
-        return Err(Error::invalid(format!("the seccomp profile needs {} instructions, but the kernel takes {INSTRUCTIONS_MAX}", instructions.len())));
+        return Err(Error::invalid(format!(
+            "the seccomp profile needs {} instructions, but the kernel takes {INSTRUCTIONS_MAX}",
+            instructions.len()
+        )));
     }
     let mut bytes = program::to_bytes(&instructions);
     if let Some(flags) = filter.flags {
-        bytes.extend(program::to_bytes(&[program::Instruction { code: FLAGS_RECORD, jt: 0, jf: 0, k: flags }]));
+        bytes.extend(program::to_bytes(&[program::Instruction {
+            code: FLAGS_RECORD,
+            jt: 0,
+            jf: 0,
+            k: flags,
+        }]));
     }
     Ok(Some(bytes))
 }

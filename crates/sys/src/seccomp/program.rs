@@ -51,10 +51,20 @@ impl Program {
     /// `RET value`; one that is near enough is shared.
     pub(super) fn ret(&mut self, value: u32) -> Label {
         // 128 leaves room for the nodes that will stand between here and the jump.
-        if let Some(label) = self.returns.get(&value).copied().filter(|label| self.len() - label.0 < 128) {
+        if let Some(label) = self
+            .returns
+            .get(&value)
+            .copied()
+            .filter(|label| self.len() - label.0 < 128)
+        {
             return label;
         }
-        let label = self.push(Instruction { code: RETURN, jt: 0, jf: 0, k: value });
+        let label = self.push(Instruction {
+            code: RETURN,
+            jt: 0,
+            jf: 0,
+            k: value,
+        });
         self.returns.insert(value, label);
         label
     }
@@ -62,8 +72,16 @@ impl Program {
     /// A conditional jump on the accumulator.
     pub(super) fn branch(&mut self, code: u16, k: u32, then: Label, otherwise: Label) -> Label {
         // Each long jump that is put in between makes the other distance longer by one.
-        let then = if self.distance(then) + 1 > u8::MAX.into() { self.jump(then) } else { then };
-        let otherwise = if self.distance(otherwise) > u8::MAX.into() { self.jump(otherwise) } else { otherwise };
+        let then = if self.distance(then) + 1 > u8::MAX.into() {
+            self.jump(then)
+        } else {
+            then
+        };
+        let otherwise = if self.distance(otherwise) > u8::MAX.into() {
+            self.jump(otherwise)
+        } else {
+            otherwise
+        };
         let short = |distance| u8::try_from(distance).expect("a long jump was put in between");
         let (jt, jf) = (short(self.distance(then)), short(self.distance(otherwise)));
         self.push(Instruction { code, jt, jf, k })
@@ -88,12 +106,23 @@ impl Program {
         if self.distance(next) != 0 {
             self.jump(next);
         }
-        self.push(Instruction { code, jt: 0, jf: 0, k })
+        self.push(Instruction {
+            code,
+            jt: 0,
+            jf: 0,
+            k,
+        })
     }
 
     fn jump(&mut self, target: Label) -> Label {
-        let distance = u32::try_from(self.distance(target)).expect("programs are far shorter than 2^32");
-        self.push(Instruction { code: JUMP, jt: 0, jf: 0, k: distance })
+        let distance =
+            u32::try_from(self.distance(target)).expect("programs are far shorter than 2^32");
+        self.push(Instruction {
+            code: JUMP,
+            jt: 0,
+            jf: 0,
+            k: distance,
+        })
     }
 
     /// How many instructions a jump pushed now would skip.

@@ -90,7 +90,11 @@ impl Filter {
                 arches.push(arch);
             }
         }
-        let rules = document.syscalls.iter().map(|rule| Rule::parse(rule, default)).collect::<Result<_>>()?;
+        let rules = document
+            .syscalls
+            .iter()
+            .map(|rule| Rule::parse(rule, default))
+            .collect::<Result<_>>()?;
         let permissive = [ALLOW, LOG].contains(&default) || default & 0x7fff_0000 == TRACE;
         Ok(Some(Self {
             default,
@@ -108,16 +112,35 @@ impl Rule {
         if rule.names.iter().any(String::is_empty) {
             return Err(Error::invalid("empty string is not a valid syscall"));
         }
-        let conditions = rule.args.iter().map(Condition::parse).collect::<Result<Vec<_>>>()?;
-        let repeated = conditions.iter().enumerate().any(|(i, one)| conditions[..i].iter().any(|other| other.argument == one.argument));
+        let conditions = rule
+            .args
+            .iter()
+            .map(Condition::parse)
+            .collect::<Result<Vec<_>>>()?;
+        let repeated = conditions.iter().enumerate().any(|(i, one)| {
+            conditions[..i]
+                .iter()
+                .any(|other| other.argument == one.argument)
+        });
         let alternatives = match conditions {
             none if none.is_empty() => Vec::new(),
             many if repeated => many.into_iter().map(|one| vec![one]).collect(),
             all => vec![all],
         };
-        let multiplexed = if alternatives.is_empty() { rule.names.iter().filter_map(|name| multiplexed(name)).collect() } else { Vec::new() };
+        let multiplexed = if alternatives.is_empty() {
+            rule.names
+                .iter()
+                .filter_map(|name| multiplexed(name))
+                .collect()
+        } else {
+            Vec::new()
+        };
         Ok(Self {
-            calls: rule.names.iter().filter_map(|name| table::find(name)).collect(),
+            calls: rule
+                .names
+                .iter()
+                .filter_map(|name| table::find(name))
+                .collect(),
             action,
             alternatives,
             redundant: action == default,
@@ -129,7 +152,10 @@ impl Rule {
 impl Condition {
     fn parse(document: &SeccompArg) -> Result<Self> {
         if document.index > 5 {
-            return Err(Error::invalid(format!("syscall argument index {} in the seccomp profile is not one of 0 to 5", document.index)));
+            return Err(Error::invalid(format!(
+                "syscall argument index {} in the seccomp profile is not one of 0 to 5",
+                document.index
+            )));
         }
         let (operator, value) = match document.op.as_str() {
             "SCMP_CMP_NE" => (Operator::NotEqual, document.value),
@@ -139,16 +165,26 @@ impl Condition {
             "SCMP_CMP_GE" => (Operator::GreaterOrEqual, document.value),
             "SCMP_CMP_GT" => (Operator::Greater, document.value),
             "SCMP_CMP_MASKED_EQ" => (Operator::MaskedEqual(document.value), document.value_two),
-            other => return Err(Error::invalid(format!("string {other} is not a valid operator for seccomp"))),
+            other => {
+                return Err(Error::invalid(format!(
+                    "string {other} is not a valid operator for seccomp"
+                )));
+            }
         };
-        Ok(Self { argument: document.index, operator, value })
+        Ok(Self {
+            argument: document.index,
+            operator,
+            value,
+        })
     }
 }
 
 fn action(name: &str, errno: Option<u32>) -> Result<u32> {
     let with_errno = |base: u32, max: u32| match errno.unwrap_or(EPERM) {
         errno if errno <= max => Ok(base | errno),
-        errno => Err(Error::invalid(format!("error number {errno} in the seccomp profile is greater than {max}"))),
+        errno => Err(Error::invalid(format!(
+            "error number {errno} in the seccomp profile is greater than {max}"
+        ))),
     };
     match name {
         "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Ok(KILL_THREAD),
@@ -158,8 +194,12 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32> {
         "SCMP_ACT_TRACE" => with_errno(TRACE, 0xffff),
         "SCMP_ACT_ALLOW" => Ok(ALLOW),
         "SCMP_ACT_LOG" => Ok(LOG),
-        "SCMP_ACT_NOTIFY" => Err(Error::not_implemented("SCMP_ACT_NOTIFY in the seccomp profile is not supported")),
-        other => Err(Error::invalid(format!("string {other} is not a valid action for seccomp"))),
+        "SCMP_ACT_NOTIFY" => Err(Error::not_implemented(
+            "SCMP_ACT_NOTIFY in the seccomp profile is not supported",
+        )),
+        other => Err(Error::invalid(format!(
+            "string {other} is not a valid action for seccomp"
+        ))),
     }
 }
 
@@ -171,7 +211,9 @@ fn flags(names: &[String]) -> Result<Option<u32>> {
             "SECCOMP_FILTER_FLAG_LOG" => 2,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 4,
             "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => {
-                return Err(Error::not_implemented("seccomp flag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is not supported"));
+                return Err(Error::not_implemented(
+                    "seccomp flag SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV is not supported",
+                ));
             }
             other => return Err(Error::invalid(format!("seccomp flag {other} is not known"))),
         };
@@ -218,7 +260,14 @@ fn multiplexed(name: &str) -> Option<Multiplexed> {
         ("shmget", 23),
         ("shmctl", 24),
     ];
-    let find = |calls: &[(&str, u64)]| calls.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let find = |calls: &[(&str, u64)]| {
+        calls
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, number)| *number)
+    };
     let through = |through| move |number| Multiplexed { through, number };
-    find(&SOCKETCALL).map(through("socketcall")).or_else(|| find(&IPC).map(through("ipc")))
+    find(&SOCKETCALL)
+        .map(through("socketcall"))
+        .or_else(|| find(&IPC).map(through("ipc")))
 }

@@ -7,13 +7,18 @@ use super::Arch;
 
 /// The number of a call as the kernel gives it to filters, if the architecture has the call.
 pub(super) fn number(name: &str, arch: Arch) -> Option<u32> {
-    let row = CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok()?;
+    let row = CALLS
+        .binary_search_by(|(known, _)| (*known).cmp(name))
+        .ok()?;
     in_row(&CALLS[row].1, arch)
 }
 
 /// Whether any architecture has a call of this name.
 pub(super) fn find(name: &str) -> Option<&'static [i32; 5]> {
-    CALLS.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|row| &CALLS[row].1)
+    CALLS
+        .binary_search_by(|(known, _)| (*known).cmp(name))
+        .ok()
+        .map(|row| &CALLS[row].1)
 }
 
 /// The number in a row that [`find`] found.
@@ -26,7 +31,11 @@ pub(super) fn in_row(row: &[i32; 5], arch: Arch) -> Option<u32> {
         Arch::Arm => 4,
     };
     let number = u32::try_from(row[column]).ok()?;
-    Some(if arch == Arch::X32 { number | X32_BIT } else { number })
+    Some(if arch == Arch::X32 {
+        number | X32_BIT
+    } else {
+        number
+    })
 }
 
 /// Set in the number of every x32 call.
@@ -529,8 +538,17 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_agrees_with_libc() {
         assert!(CALLS.is_sorted_by(|a, b| a.0 < b.0));
-        for (name, expected) in [("read", libc::SYS_read), ("clone3", libc::SYS_clone3), ("openat2", libc::SYS_openat2), ("seccomp", libc::SYS_seccomp)] {
-            assert_eq!(number(name, Arch::NATIVE).map(i64::from), Some(expected), "{name}");
+        for (name, expected) in [
+            ("read", libc::SYS_read),
+            ("clone3", libc::SYS_clone3),
+            ("openat2", libc::SYS_openat2),
+            ("seccomp", libc::SYS_seccomp),
+        ] {
+            assert_eq!(
+                number(name, Arch::NATIVE).map(i64::from),
+                Some(expected),
+                "{name}"
+            );
         }
         assert_eq!(number("execve", Arch::X32), Some(X32_BIT + 520));
         assert_eq!(number("socketcall", Arch::X86_64), None);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Arch;
 use super::program::{
-    Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_EQUAL, Label, OFFSET_ARCH, OFFSET_ARGUMENTS, OFFSET_NUMBER, Program,
+    Instruction, JUMP_EQUAL, JUMP_GREATER, JUMP_GREATER_EQUAL, Label, OFFSET_ARCH,
+    OFFSET_ARGUMENTS, OFFSET_NUMBER, Program,
 };
 use super::rule::{Condition, ERRNO_ENOSYS, Filter, KILL_THREAD, Operator, Rule};
 use super::table::{self, X32_BIT};
@@ -51,7 +52,9 @@ pub(super) fn program(filter: &Filter) -> Vec<Instruction> {
 }
 
 fn narrow(audit: u32) -> bool {
-    Arch::ALL.iter().any(|arch| arch.audit() == audit && arch.narrow())
+    Arch::ALL
+        .iter()
+        .any(|arch| arch.audit() == audit && arch.narrow())
 }
 
 /// All numbers of the architecture, and of x32 where it shares the audit number.
@@ -84,7 +87,9 @@ fn ranges(filter: &Filter, audit: u32) -> Vec<Range> {
 fn numbers(filter: &Filter, arch: Arch, first: u32, add: &mut impl FnMut(u32, Decision)) {
     let (calls, last) = decisions(filter, arch);
     // No call named at all: runc then leaves the default for everything.
-    let enosys_from = last.filter(|_| filter.unknown_is_enosys).map(|last| last + 1);
+    let enosys_from = last
+        .filter(|_| filter.unknown_is_enosys)
+        .map(|last| last + 1);
     let mut next = first;
     for (number, decision) in calls {
         if number > next {
@@ -97,7 +102,13 @@ fn numbers(filter: &Filter, arch: Arch, first: u32, add: &mut impl FnMut(u32, De
 }
 
 /// Numbers from `start` to before `end` that no rule decides.
-fn gap(filter: &Filter, start: u32, enosys_from: Option<u32>, end: u32, add: &mut impl FnMut(u32, Decision)) {
+fn gap(
+    filter: &Filter,
+    start: u32,
+    enosys_from: Option<u32>,
+    end: u32,
+    add: &mut impl FnMut(u32, Decision),
+) {
     match enosys_from {
         Some(from) if from <= start => add(start, Decision::Return(ERRNO_ENOSYS)),
         Some(from) if from < end => {
@@ -118,7 +129,13 @@ fn decisions(filter: &Filter, arch: Arch) -> (BTreeMap<u32, Decision>, Option<u3
                 last = last.max(Some(number));
             }
             if !rule.redundant {
-                decide(&mut decisions, number, rule.action, &rule.alternatives, filter.default);
+                decide(
+                    &mut decisions,
+                    number,
+                    rule.action,
+                    &rule.alternatives,
+                    filter.default,
+                );
             }
         }
         if arch == Arch::X86 && !rule.redundant {
@@ -131,19 +148,35 @@ fn decisions(filter: &Filter, arch: Arch) -> (BTreeMap<u32, Decision>, Option<u3
 fn multiplexed(decisions: &mut BTreeMap<u32, Decision>, rule: &Rule, default: u32) {
     for call in &rule.multiplexed {
         let number = table::number(call.through, Arch::X86).expect("x86 has both multiplexers");
-        let condition = Condition { argument: 0, operator: Operator::Equal, value: call.number };
+        let condition = Condition {
+            argument: 0,
+            operator: Operator::Equal,
+            value: call.number,
+        };
         decide(decisions, number, rule.action, &[vec![condition]], default);
     }
 }
 
-fn decide(decisions: &mut BTreeMap<u32, Decision>, number: u32, action: u32, alternatives: &[Vec<Condition>], default: u32) {
-    let entry = decisions.entry(number).or_insert_with(|| Decision::Check(Vec::new(), default));
+fn decide(
+    decisions: &mut BTreeMap<u32, Decision>,
+    number: u32,
+    action: u32,
+    alternatives: &[Vec<Condition>],
+    default: u32,
+) {
+    let entry = decisions
+        .entry(number)
+        .or_insert_with(|| Decision::Check(Vec::new(), default));
     // Among equals the first rule decides; one without conditions is above all that have some.
     if let Decision::Check(checks, _) = entry {
         if alternatives.is_empty() {
             *entry = Decision::Return(action);
         } else {
-            checks.extend(alternatives.iter().map(|conditions| (conditions.clone(), action)));
+            checks.extend(
+                alternatives
+                    .iter()
+                    .map(|conditions| (conditions.clone(), action)),
+            );
         }
     }
 }
@@ -176,9 +209,19 @@ fn leaf(program: &mut Program, decision: &Decision, narrow: bool) -> Label {
 }
 
 /// One comparison, high half first.
-fn check(program: &mut Program, condition: &Condition, narrow: bool, then: Label, otherwise: Label) -> Label {
+fn check(
+    program: &mut Program,
+    condition: &Condition,
+    narrow: bool,
+    then: Label,
+    otherwise: Label,
+) -> Label {
     let low = OFFSET_ARGUMENTS + 8 * condition.argument;
-    let (low, high) = if cfg!(target_endian = "big") { (low + 4, low) } else { (low, low + 4) };
+    let (low, high) = if cfg!(target_endian = "big") {
+        (low + 4, low)
+    } else {
+        (low, low + 4)
+    };
     let (value_low, value_high) = halves(condition.value);
     let (then, otherwise) = match condition.operator {
         Operator::NotEqual | Operator::Less | Operator::LessOrEqual => (otherwise, then),
@@ -197,12 +240,19 @@ fn check(program: &mut Program, condition: &Condition, narrow: bool, then: Label
         return compared;
     }
     let same = program.branch(JUMP_EQUAL, value_high, compared, otherwise);
-    let decided = if code == JUMP_EQUAL { same } else { program.branch(JUMP_GREATER, value_high, then, same) };
+    let decided = if code == JUMP_EQUAL {
+        same
+    } else {
+        program.branch(JUMP_GREATER, value_high, then, same)
+    };
     let decided = mask.map_or(decided, |(_, mask_high)| program.and(mask_high, decided));
     program.load(high, decided)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the halves of a 64-bit number")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the halves of a 64-bit number"
+)]
 fn halves(value: u64) -> (u32, u32) {
     (value as u32, (value >> 32) as u32)
 }

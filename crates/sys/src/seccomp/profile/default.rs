@@ -58,11 +58,20 @@ const BY_CAPABILITY: [(&str, &str); 14] = [
     ("CAP_SYS_CHROOT", "chroot"),
     ("CAP_SYS_MODULE", "delete_module init_module finit_module"),
     ("CAP_SYS_PACCT", "acct"),
-    ("CAP_SYS_PTRACE", "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace"),
+    (
+        "CAP_SYS_PTRACE",
+        "kcmp pidfd_getfd process_madvise process_vm_readv process_vm_writev ptrace",
+    ),
     ("CAP_SYS_RAWIO", "iopl ioperm"),
-    ("CAP_SYS_TIME", "settimeofday stime clock_settime clock_settime64"),
+    (
+        "CAP_SYS_TIME",
+        "settimeofday stime clock_settime clock_settime64",
+    ),
     ("CAP_SYS_TTY_CONFIG", "vhangup"),
-    ("CAP_SYS_NICE", "get_mempolicy mbind set_mempolicy set_mempolicy_home_node"),
+    (
+        "CAP_SYS_NICE",
+        "get_mempolicy mbind set_mempolicy set_mempolicy_home_node",
+    ),
     ("CAP_SYSLOG", "syslog"),
     ("CAP_BPF", "bpf"),
     ("CAP_PERFMON", "perf_event_open"),
@@ -73,24 +82,40 @@ const PERSONALITIES: [u64; 5] = [0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The rules with their requirements, in Docker's order.
 pub(super) fn calls() -> Vec<Call> {
-    let mut calls = vec![Call::allow(ALWAYS), Call::allow("process_vm_readv process_vm_writev ptrace").includes(Requirement::kernel(4, 8))];
+    let mut calls = vec![
+        Call::allow(ALWAYS),
+        Call::allow("process_vm_readv process_vm_writev ptrace")
+            .includes(Requirement::kernel(4, 8)),
+    ];
     // Conditions on one argument cannot be joined by "and", so all families but two are three ranges.
-    for (op, value) in [("SCMP_CMP_LT", AF_ALG), ("SCMP_CMP_EQ", AF_ALG + 1), ("SCMP_CMP_GT", AF_VSOCK)] {
+    for (op, value) in [
+        ("SCMP_CMP_LT", AF_ALG),
+        ("SCMP_CMP_EQ", AF_ALG + 1),
+        ("SCMP_CMP_GT", AF_VSOCK),
+    ] {
         calls.push(Call::allow("socket").argument(condition(op, value)));
     }
     for value in PERSONALITIES {
         calls.push(Call::allow("personality").argument(condition("SCMP_CMP_EQ", value)));
     }
     calls.push(
-        Call::allow("arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls")
-            .includes(Requirement::arches(&["arm", "arm64"])),
+        Call::allow(
+            "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls",
+        )
+        .includes(Requirement::arches(&["arm", "arm64"])),
     );
     calls.push(Call::allow("arch_prctl").includes(Requirement::arches(&["amd64", "x32"])));
     calls.push(Call::allow("modify_ldt").includes(Requirement::arches(&["amd64", "x32", "x86"])));
     let (first, rest) = BY_CAPABILITY.split_at(2);
-    let unlocked = |(capability, names): &(&str, &str)| Call::allow(names).includes(Requirement::capability(capability));
+    let unlocked = |(capability, names): &(&str, &str)| {
+        Call::allow(names).includes(Requirement::capability(capability))
+    };
     calls.extend(first.iter().map(unlocked));
-    calls.push(Call::allow("clone").argument(condition("SCMP_CMP_MASKED_EQ", CLONE_NAMESPACES)).excludes(Requirement::capability("CAP_SYS_ADMIN")));
+    calls.push(
+        Call::allow("clone")
+            .argument(condition("SCMP_CMP_MASKED_EQ", CLONE_NAMESPACES))
+            .excludes(Requirement::capability("CAP_SYS_ADMIN")),
+    );
     // Its flags are behind a pointer, where no filter can look: libc then falls back to clone.
     calls.push(Call::errno("clone3", ENOSYS).excludes(Requirement::capability("CAP_SYS_ADMIN")));
     calls.extend(rest.iter().map(unlocked));
@@ -98,5 +123,10 @@ pub(super) fn calls() -> Vec<Call> {
 }
 
 fn condition(op: &str, value: u64) -> SeccompArg {
-    SeccompArg { index: 0, value, value_two: 0, op: op.to_owned() }
+    SeccompArg {
+        index: 0,
+        value,
+        value_two: 0,
+        op: op.to_owned(),
+    }
 }

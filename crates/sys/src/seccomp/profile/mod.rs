@@ -22,7 +22,11 @@ pub fn default(capabilities: &[&str], arch: Arch, kernel: (u32, u32)) -> Seccomp
     Seccomp {
         default_action: "SCMP_ACT_ERRNO".to_owned(),
         default_errno_ret: Some(1),
-        architectures: [arch].iter().chain(sub_architectures).map(|arch| arch.name().to_owned()).collect(),
+        architectures: [arch]
+            .iter()
+            .chain(sub_architectures)
+            .map(|arch| arch.name().to_owned())
+            .collect(),
         syscalls: resolve(default::calls(), capabilities, arch, kernel),
         ..Seccomp::default()
     }
@@ -30,8 +34,9 @@ pub fn default(capabilities: &[&str], arch: Arch, kernel: (u32, u32)) -> Seccomp
 
 /// A profile in Docker's JSON format (`--security-opt seccomp=FILE`), resolved like [`default`].
 pub fn parse(json: &str, capabilities: &[&str], arch: Arch, kernel: (u32, u32)) -> Result<Seccomp> {
-    let document: Document = serde_json::from_str(json)
-        .map_err(|error| Error::invalid(format!("Decoding seccomp profile failed: {error}")).with_source(error))?;
+    let document: Document = serde_json::from_str(json).map_err(|error| {
+        Error::invalid(format!("Decoding seccomp profile failed: {error}")).with_source(error)
+    })?;
     if !document.architectures.is_empty() && !document.arch_map.is_empty() {
         return Err(Error::invalid(
             "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'",
@@ -43,12 +48,18 @@ pub fn parse(json: &str, capabilities: &[&str], arch: Arch, kernel: (u32, u32)) 
             continue;
         }
         if !call.names.is_empty() {
-            return Err(Error::invalid("both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'"));
+            return Err(Error::invalid(
+                "both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'",
+            ));
         }
         call.names = vec![std::mem::take(&mut call.name)];
     }
     let mut architectures = document.architectures;
-    if let Some(entry) = document.arch_map.into_iter().find(|entry| entry.architecture == arch.name()) {
+    if let Some(entry) = document
+        .arch_map
+        .into_iter()
+        .find(|entry| entry.architecture == arch.name())
+    {
         architectures.push(entry.architecture);
         architectures.extend(entry.sub_architectures.unwrap_or_default());
     }
@@ -66,7 +77,12 @@ pub fn parse(json: &str, capabilities: &[&str], arch: Arch, kernel: (u32, u32)) 
 /// Major and minor version of the running kernel.
 pub fn running_kernel() -> (u32, u32) {
     let name = rustix::system::uname();
-    let mut numbers = name.release().to_str().unwrap_or_default().split(['.', '-', '+']).map_while(|part| part.parse().ok());
+    let mut numbers = name
+        .release()
+        .to_str()
+        .unwrap_or_default()
+        .split(['.', '-', '+'])
+        .map_while(|part| part.parse().ok());
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
@@ -129,10 +145,18 @@ struct Requirement {
 
 impl Call {
     fn allow(names: &str) -> Self {
-        Self { names: names.split_ascii_whitespace().map(str::to_owned).collect(), action: "SCMP_ACT_ALLOW".to_owned(), ..Self::default() }
+        Self {
+            names: names.split_ascii_whitespace().map(str::to_owned).collect(),
+            action: "SCMP_ACT_ALLOW".to_owned(),
+            ..Self::default()
+        }
     }
     fn errno(names: &str, errno: u32) -> Self {
-        Self { action: "SCMP_ACT_ERRNO".to_owned(), errno_ret: Some(errno), ..Self::allow(names) }
+        Self {
+            action: "SCMP_ACT_ERRNO".to_owned(),
+            errno_ret: Some(errno),
+            ..Self::allow(names)
+        }
     }
     fn argument(mut self, condition: SeccompArg) -> Self {
         self.args.push(condition);
@@ -150,51 +174,90 @@ impl Call {
     fn applies(&self, capabilities: &[&str], arch: Arch, kernel: (u32, u32)) -> bool {
         let held = |name: &String| capabilities.contains(&name.as_str());
         let here = |arches: &[String]| arches.iter().any(|name| name == arch.docker_name());
-        let Requirement { caps, arches, min_kernel } = &self.excludes;
+        let Requirement {
+            caps,
+            arches,
+            min_kernel,
+        } = &self.excludes;
         if here(arches) || caps.iter().any(held) || min_kernel.is_some_and(|min| kernel >= min) {
             return false;
         }
-        let Requirement { caps, arches, min_kernel } = &self.includes;
-        (arches.is_empty() || here(arches)) && caps.iter().all(held) && min_kernel.is_none_or(|min| kernel >= min)
+        let Requirement {
+            caps,
+            arches,
+            min_kernel,
+        } = &self.includes;
+        (arches.is_empty() || here(arches))
+            && caps.iter().all(held)
+            && min_kernel.is_none_or(|min| kernel >= min)
     }
 }
 
 impl Requirement {
     fn capability(name: &str) -> Self {
-        Self { caps: vec![name.to_owned()], ..Self::default() }
+        Self {
+            caps: vec![name.to_owned()],
+            ..Self::default()
+        }
     }
     fn arches(names: &[&str]) -> Self {
-        Self { arches: names.iter().map(|name| (*name).to_owned()).collect(), ..Self::default() }
+        Self {
+            arches: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Self::default()
+        }
     }
     fn kernel(major: u32, minor: u32) -> Self {
-        Self { min_kernel: Some((major, minor)), ..Self::default() }
+        Self {
+            min_kernel: Some((major, minor)),
+            ..Self::default()
+        }
     }
 }
 
-fn resolve(calls: Vec<Call>, capabilities: &[&str], arch: Arch, kernel: (u32, u32)) -> Vec<SeccompRule> {
+fn resolve(
+    calls: Vec<Call>,
+    capabilities: &[&str],
+    arch: Arch,
+    kernel: (u32, u32),
+) -> Vec<SeccompRule> {
     calls
         .into_iter()
         .filter(|call| call.applies(capabilities, arch, kernel))
-        .map(|call| SeccompRule { names: call.names, action: call.action, errno_ret: call.errno_ret, args: call.args })
+        .map(|call| SeccompRule {
+            names: call.names,
+            action: call.action,
+            errno_ret: call.errno_ret,
+            args: call.args,
+        })
         .collect()
 }
 
 /// Go's decoder takes `null` for every absent value, and profiles in the wild have it.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-fn kernel_version<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<(u32, u32)>, D::Error> {
+fn kernel_version<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<(u32, u32)>, D::Error> {
     let text: String = nullable(deserializer)?;
     if text.is_empty() {
         return Ok(None);
     }
-    let invalid = || D::Error::custom(format!("invalid kernel version: \"{text}\", expected \"<kernel>.<major>\""));
+    let invalid = || {
+        D::Error::custom(format!(
+            "invalid kernel version: \"{text}\", expected \"<kernel>.<major>\""
+        ))
+    };
     let (kernel, major) = text.split_once('.').ok_or_else(invalid)?;
     let number = |part: &str| part.parse::<u8>().map(u32::from).map_err(|_| invalid());
     let version = (number(kernel)?, number(major)?);
     if version == (0, 0) {
-        return Err(D::Error::custom(format!("invalid kernel version: \"{text}\", expected \"<kernel>.<major>\": version cannot be 0.0")));
+        return Err(D::Error::custom(format!(
+            "invalid kernel version: \"{text}\", expected \"<kernel>.<major>\": version cannot be 0.0"
+        )));
     }
     Ok(Some(version))
 }
@@ -206,7 +269,12 @@ mod tests {
     const HERE: (Arch, (u32, u32)) = (Arch::X86_64, (6, 18));
 
     fn names(seccomp: &Seccomp) -> Vec<&str> {
-        seccomp.syscalls.iter().flat_map(|rule| &rule.names).map(String::as_str).collect()
+        seccomp
+            .syscalls
+            .iter()
+            .flat_map(|rule| &rule.names)
+            .map(String::as_str)
+            .collect()
     }
 
     #[test]
@@ -228,20 +296,43 @@ mod tests {
             ]
         }"#;
         let seccomp = parse(json, &["CAP_CHOWN"], HERE.0, HERE.1).expect("is valid");
-        assert_eq!(names(&seccomp), ["read", "write", "clone", "arch_prctl", "bpf"]);
+        assert_eq!(
+            names(&seccomp),
+            ["read", "write", "clone", "arch_prctl", "bpf"]
+        );
         assert_eq!(seccomp.default_errno_ret, Some(95));
         assert_eq!(seccomp.architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
-        assert_eq!(seccomp.syscalls[4].args[0], SeccompArg { index: 1, value: 7, value_two: 8, op: "SCMP_CMP_EQ".to_owned() });
-        let other = parse(json, &["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"], Arch::Aarch64, (7, 0)).expect("is valid");
+        assert_eq!(
+            seccomp.syscalls[4].args[0],
+            SeccompArg {
+                index: 1,
+                value: 7,
+                value_two: 8,
+                op: "SCMP_CMP_EQ".to_owned()
+            }
+        );
+        let other = parse(
+            json,
+            &["CAP_SYS_ADMIN", "CAP_SYS_CHROOT"],
+            Arch::Aarch64,
+            (7, 0),
+        )
+        .expect("is valid");
         assert_eq!(names(&other), ["read", "write", "mount", "ptrace", "bpf"]);
         assert_eq!(other.architectures, ["SCMP_ARCH_AARCH64"]);
     }
 
     #[test]
     fn contradictions_are_refused_in_docker_s_words() {
-        let refusal = |json: &str| parse(json, &[], HERE.0, HERE.1).expect_err("must be refused").to_string();
+        let refusal = |json: &str| {
+            parse(json, &[], HERE.0, HERE.1)
+                .expect_err("must be refused")
+                .to_string()
+        };
         assert_eq!(
-            refusal(r#"{"architectures": ["SCMP_ARCH_X86"], "archMap": [{"architecture": "SCMP_ARCH_X86"}], "syscalls": []}"#),
+            refusal(
+                r#"{"architectures": ["SCMP_ARCH_X86"], "archMap": [{"architecture": "SCMP_ARCH_X86"}], "syscalls": []}"#
+            ),
             "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or 'archMap'"
         );
         assert_eq!(
@@ -249,7 +340,9 @@ mod tests {
             "both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'"
         );
         for bad in ["4", "4.8.1", "a.b", "0.0", "-1.2"] {
-            let json = format!(r#"{{"syscalls": [{{"names": [], "includes": {{"minKernel": "{bad}"}}}}]}}"#);
+            let json = format!(
+                r#"{{"syscalls": [{{"names": [], "includes": {{"minKernel": "{bad}"}}}}]}}"#
+            );
             assert!(refusal(&json).contains("invalid kernel version"), "{bad}");
         }
         assert!(refusal("{").starts_with("Decoding seccomp profile failed: "));
@@ -259,7 +352,11 @@ mod tests {
     fn the_default_profile_depends_on_capabilities() {
         let plain = default(&[], HERE.0, HERE.1);
         let admin = default(&["CAP_SYS_ADMIN"], HERE.0, HERE.1);
-        assert!(names(&plain).contains(&"clone3") && !names(&plain).contains(&"mount") && !names(&plain).contains(&"chroot"));
+        assert!(
+            names(&plain).contains(&"clone3")
+                && !names(&plain).contains(&"mount")
+                && !names(&plain).contains(&"chroot")
+        );
         assert!(names(&admin).contains(&"mount"));
         assert!(names(&plain).contains(&"arch_prctl"));
         assert!(!names(&default(&[], Arch::Aarch64, HERE.1)).contains(&"arch_prctl"));
