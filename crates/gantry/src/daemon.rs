@@ -95,7 +95,7 @@ async fn serve(
     for listener in &listeners {
         tracing::info!(address = listener.address(), "API listening");
     }
-    let server = gantry_server::serve(engine.clone(), listeners);
+    let server = gantry_server::serve(engine.clone(), listeners, gantry_server::Options::default());
     tracing::info!("daemon has completed initialization");
     notify::send("READY=1");
     loop {

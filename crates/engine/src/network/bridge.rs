@@ -82,7 +82,7 @@ impl Bridge {
         let desired = Desired {
             bridges: vec![rules],
             ports: Vec::new(),
-            drops_foreign_forwarding: forwarding.switched_v4_on,
+            drops_foreign_forwarding: remember_forwarding(settings, forwarding.switched_v4_on),
         };
         // The table carries the bridge's name, so that several daemons of one host do not touch each other's.
         let firewall = if settings.firewall {
@@ -179,4 +179,14 @@ fn free_subnet(route: &mut Socket) -> Result<Ipv4Net> {
     let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
     Ipv4Net::new(first, subnet.prefix_len())
         .map_err(|_| Error::internal("a pool with an impossible prefix"))
+}
+
+/// Whether this boot of the machine began without routing between interfaces: then only ours is allowed. The mark lies on tmpfs, as
+/// the kernel's switch too is gone after a reboot.
+fn remember_forwarding(settings: &Settings, switched_on: bool) -> bool {
+    let mark = settings.run_root.join("forwarding-was-off");
+    if switched_on && let Err(error) = std::fs::write(&mark, "") {
+        tracing::warn!(%error, "cannot remember that routing was off");
+    }
+    switched_on || mark.exists()
 }

@@ -79,13 +79,13 @@ impl Networks {
             .map_err(&failed)?;
         if !published.is_empty() {
             let (key, ports) = (endpoint_id.clone(), published.clone());
+            let (ip, port) = (ports[0].host_ip, ports[0].host_port);
             self.inner
                 .database
                 .write(Durability::Normal, move |tx| insert_ports(tx, &key, &ports))
                 .map_err(|error| match error.kind() {
-                    gantry_base::ErrorKind::Conflict => failed(Error::internal(
-                        "Bind for a published port failed: port is already allocated",
-                    )),
+                    // Two starts at once: the row of the other came first.
+                    gantry_base::ErrorKind::Conflict => failed(already_allocated(ip, port)),
                     _ => error,
                 })?;
         }
@@ -111,7 +111,7 @@ impl Networks {
             .last_address
             .lock()
             .expect("no code panics while it holds the address");
-        let (range, gateway) = (facts.range, facts.gateway);
+        let (subnet, range, gateway) = (facts.subnet, facts.range, facts.gateway);
         let (container, endpoint) = (id.as_str().to_owned(), endpoint_id.to_owned());
         let address = self.inner.database.write(Durability::Normal, move |tx| {
             let mut statement = tx
@@ -126,7 +126,7 @@ impl Networks {
             tx.prepare_cached("DELETE FROM endpoint WHERE container = ?1")
                 .and_then(|mut statement| statement.execute([&container]))
                 .map_err(sql_error)?;
-            let address = ipam::next_free(range, |ip| ip == gateway || taken.contains(&ip), last)?;
+            let address = ipam::next_free_in(subnet, range, |ip| ip == gateway || taken.contains(&ip), last)?;
             tx.prepare_cached(
                 "INSERT INTO endpoint (id, container, network, mac, ipv4) VALUES (?1,?2,?3,?4,?5)",
             )
@@ -155,30 +155,18 @@ impl Networks {
         config: &Config,
         address: Ipv4Addr,
     ) -> Result<(Vec<PublishedPort>, Vec<OwnedFd>)> {
+        let bindings = wanted_bindings(config);
+        if bindings.is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let taken = all_published(&self.inner.database)?;
         let mut published = Vec::new();
         let mut sockets = Vec::new();
-        for binding in wanted_bindings(config) {
-            let host_ip = binding
-                .host_ip
-                .unwrap_or(self.inner.settings.default_host_ip);
-            if host_ip.is_ipv6() {
-                // The default bridge has no IPv6; an address of the other family cannot lead to it.
-                return Err(Error::not_implemented(format!(
-                    "publishing a port on {host_ip}: IPv6 is not supported yet"
-                )));
-            }
-            let protocol = port_protocol(binding.container.protocol);
-            let reservation = match binding.host_ports {
-                Some((first, last)) => reserve_first(protocol, host_ip, first, last),
-                None => port::reserve_any(protocol, &[host_ip], port::ephemeral_range()?, None),
-            };
-            let first = binding.host_ports.map_or(0, |(first, _)| first);
-            let reservation = reservation.map_err(|error| {
-                let container = binding.container.port;
-                error.prefixed(format!("failed to bind host port for {host_ip}:{first}:{address}:{container}/{protocol}"))
-            })?;
+        for binding in bindings {
+            let reservation = self.reserve_one(&binding, address, &taken)?;
+            let host_ip = binding.host_ip.unwrap_or(self.inner.settings.default_host_ip);
             published.push(PublishedPort {
-                protocol,
+                protocol: port_protocol(binding.container.protocol),
                 host_ip,
                 host_port: reservation.port,
                 container_ip: IpAddr::V4(address),
@@ -187,6 +175,54 @@ impl Networks {
             sockets.extend(reservation.sockets);
         }
         Ok((published, sockets))
+    }
+
+    /// The first port of the binding's range that neither another container nor another program has; any free one without a range.
+    fn reserve_one(
+        &self,
+        binding: &PortBinding,
+        address: Ipv4Addr,
+        taken: &[PublishedPort],
+    ) -> Result<port::Reservation> {
+        let host_ip = binding.host_ip.unwrap_or(self.inner.settings.default_host_ip);
+        if host_ip.is_ipv6() {
+            // The default bridge has no IPv6; an address of the other family cannot lead to it.
+            return Err(Error::not_implemented(format!(
+                "publishing a port on {host_ip}: IPv6 is not supported yet"
+            )));
+        }
+        let protocol = port_protocol(binding.container.protocol);
+        let container = binding.container.port;
+        let words = |port: u16, error: Error| {
+            Error::internal(format!(
+                "failed to bind host port for {host_ip}:{port}:{address}:{container}/{protocol}: {error}"
+            ))
+        };
+        let Some((first, last)) = binding.host_ports else {
+            let mut last = self.inner.last_port.lock().expect("no code panics while it holds the port");
+            let free = port::reserve_any(protocol, &[host_ip], port::ephemeral_range()?, *last)
+                .map_err(|error| words(0, error))?;
+            *last = Some(free.port);
+            return Ok(free);
+        };
+        let mut result = Err(Error::internal("an empty range of ports"));
+        for number in first..=last {
+            // Our own rows come first: the socket that holds their port would give the text for other programs.
+            let is_ours = taken.iter().any(|port| {
+                port.protocol == protocol
+                    && port.host_port == number
+                    && (port.host_ip == host_ip || port.host_ip.is_unspecified() || host_ip.is_unspecified())
+            });
+            result = if is_ours {
+                Err(already_allocated(host_ip, number))
+            } else {
+                port::reserve(protocol, &[host_ip], number).map_err(|error| words(number, error))
+            };
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
     }
 
     /// The claims of a container that an earlier daemon started, from its rows.
@@ -215,21 +251,9 @@ fn wanted_bindings(config: &Config) -> Vec<PortBinding> {
     bindings
 }
 
-/// The first free port of a range; the error is that of the last one tried.
-fn reserve_first(
-    protocol: PortProtocol,
-    host_ip: IpAddr,
-    first: u16,
-    last: u16,
-) -> Result<port::Reservation> {
-    let mut result = port::reserve(protocol, &[host_ip], first);
-    for number in first.saturating_add(1)..=last {
-        if result.is_ok() {
-            break;
-        }
-        result = port::reserve(protocol, &[host_ip], number);
-    }
-    result
+/// Docker's words for a port that another container publishes.
+fn already_allocated(host_ip: IpAddr, port: u16) -> Error {
+    Error::internal(format!("Bind for {host_ip}:{port} failed: port is already allocated"))
 }
 
 fn insert_ports(tx: &Transaction<'_>, endpoint: &str, ports: &[PublishedPort]) -> Result<()> {

@@ -34,6 +34,8 @@ struct Inner {
     created_ns: i64,
     /// The address handed out last: the next one differs, as the old owner's link may still be there.
     last_address: std::sync::Mutex<Option<std::net::Ipv4Addr>>,
+    /// The ephemeral port handed out last: dockerd counts on, and so do we.
+    last_port: std::sync::Mutex<Option<u16>>,
 }
 
 /// What is fixed about the default bridge while the daemon runs.
@@ -93,6 +95,7 @@ impl Networks {
             ids,
             created_ns: crate::clock::now_ns(),
             last_address: std::sync::Mutex::default(),
+            last_port: std::sync::Mutex::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),

@@ -4,7 +4,7 @@ use crate::container::config::NetworkConfig;
 use crate::settings::Settings;
 use gantry_base::{Context, Error, Result};
 use gantry_network::hosts::{self, HostEntry};
-use gantry_network::resolv_conf::{self, Overrides};
+use gantry_network::resolv_conf::{self, Overrides, Source};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -41,7 +41,8 @@ pub(crate) fn write(run_dir: &Path, input: &FilesInput<'_>) -> Result<()> {
 }
 
 fn resolv_conf(input: &FilesInput<'_>) -> String {
-    let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let host = read(resolv_conf::HOST_FILE);
     let text = |list: &[IpAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let or = |own: Vec<String>, default: Vec<String>| if own.is_empty() { default } else { own };
     let overrides = Overrides {
@@ -55,10 +56,15 @@ fn resolv_conf(input: &FilesInput<'_>) -> String {
             input.settings.dns_options.clone(),
         ),
     };
-    match input.network.mode.as_str() {
-        "host" => resolv_conf::for_host(&host, &overrides),
-        _ => resolv_conf::for_bridge(&host, &overrides),
+    if input.network.mode == "host" {
+        return resolv_conf::for_host(&host, &overrides);
     }
+    let (path, text) = if resolv_conf::is_only_resolved(&host) {
+        (resolv_conf::RESOLVED_FILE, read(resolv_conf::RESOLVED_FILE))
+    } else {
+        (resolv_conf::HOST_FILE, host)
+    };
+    resolv_conf::render_bridge(Source { path, text: &text, has_v6: false }, &overrides)
 }
 
 fn hosts(input: &FilesInput<'_>) -> Result<String> {
