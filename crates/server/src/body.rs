@@ -17,7 +17,7 @@ const PIECES_MAX: usize = 16;
 const PIECE_BYTES: usize = 128 * 1024;
 
 /// The body of an answer.
-pub enum Body {
+pub(crate) enum Body {
     /// Nothing.
     Empty,
     /// A whole document.
@@ -27,15 +27,15 @@ pub enum Body {
 }
 
 /// The way into a body that is sent in pieces.
-pub type Pieces = mpsc::Sender<io::Result<Bytes>>;
+pub(crate) type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
 /// A bounded channel for pieces.
-pub fn pieces() -> (Pieces, mpsc::Receiver<io::Result<Bytes>>) {
+pub(crate) fn pieces() -> (Pieces, mpsc::Receiver<io::Result<Bytes>>) {
     mpsc::channel(PIECES_MAX)
 }
 
 /// A body that is sent in pieces.
-pub struct Streaming {
+pub(crate) struct Streaming {
     first: Option<io::Result<Bytes>>,
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     driver: Option<BoxFuture<()>>,
@@ -44,7 +44,7 @@ pub struct Streaming {
 
 impl Body {
     /// A body whose pieces `drive` sends. It runs while the client takes the answer, and is dropped with it.
-    pub fn driven<F>(drive: impl FnOnce(Pieces) -> F) -> Self
+    pub(crate) fn driven<F>(drive: impl FnOnce(Pieces) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -53,7 +53,7 @@ impl Body {
     }
 
     /// A body whose `first` piece was waited for already, as an error before it has a status of its own.
-    pub fn continued(
+    pub(crate) fn continued(
         first: Option<io::Result<Bytes>>,
         pieces: mpsc::Receiver<io::Result<Bytes>>,
         driver: impl Future<Output = ()> + Send + 'static,
@@ -69,7 +69,7 @@ impl Body {
 
     /// The same body, ended when the server stops.
     #[must_use]
-    pub fn until(mut self, stop: &CancellationToken) -> Self {
+    pub(crate) fn until(mut self, stop: &CancellationToken) -> Self {
         if let Self::Stream(streaming) = &mut self {
             streaming.stop = Some(Box::pin(stop.clone().cancelled_owned()));
         }
@@ -135,7 +135,7 @@ impl hyper::body::Body for Body {
 }
 
 /// A request's body for a blocking thread. The second part moves the bytes and must be polled beside the work.
-pub fn reader(body: Incoming) -> (BodyReader, impl Future<Output = ()>) {
+pub(crate) fn reader(body: Incoming) -> (BodyReader, impl Future<Output = ()>) {
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     (
         BodyReader {
@@ -164,7 +164,7 @@ async fn pump(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>) {
 
 /// See [`reader`].
 #[derive(Debug)]
-pub struct BodyReader {
+pub(crate) struct BodyReader {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
 }
@@ -185,14 +185,14 @@ impl io::Read for BodyReader {
 
 /// The answer's body as a blocking thread writes it. What is left is sent when it is dropped.
 #[derive(Debug)]
-pub struct BodyWriter {
+pub(crate) struct BodyWriter {
     sender: Pieces,
     gathered: Vec<u8>,
 }
 
 impl BodyWriter {
     /// A writer into a channel of [`pieces`].
-    pub fn new(sender: Pieces) -> Self {
+    pub(crate) fn new(sender: Pieces) -> Self {
         Self {
             sender,
             gathered: Vec::new(),
@@ -270,7 +270,7 @@ mod tests {
                 .send(Ok(Bytes::from_static(b"c")))
                 .await
                 .expect("body is read");
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         let mut endless = endless.until(&stop);
         let first = endless.frame().await.expect("has one").expect("is data");

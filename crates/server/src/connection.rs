@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 /// How long a TCP client may take to send a request's headers. Also the longest idle time.
 const HEADER_TIMEOUT_TCP: Duration = Duration::from_secs(30);
 /// The same on Unix sockets, whose clients could do worse than idle; clients keep connections open between requests.
-const HEADER_TIMEOUT_UNIX: Duration = Duration::from_secs(300);
+const HEADER_TIMEOUT_UNIX: Duration = Duration::from_mins(5);
 /// A connection younger than this is not watched for its client's end.
 const WATCH_AFTER: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, such as for want of descriptors.
@@ -177,7 +177,7 @@ async fn client_gone(descriptor: Option<OwnedFd>) {
             drop(watched.try_io(Interest::WRITABLE, forget));
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[cfg(test)]

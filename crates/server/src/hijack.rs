@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 /// A boxed future that may move between threads.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What runs on the connection that was taken over.
 pub(crate) type Continuation = Box<dyn FnOnce(ClientConnection) -> BoxFuture<()> + Send>;
@@ -45,7 +45,7 @@ impl Takeover {
 
 /// A connection without HTTP.
 #[derive(Debug)]
-pub struct ClientConnection {
+pub(crate) struct ClientConnection {
     stream: Stream,
     input: Vec<u8>,
 }
@@ -56,21 +56,14 @@ impl ClientConnection {
     }
 
     /// Sends bytes to the client.
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
-    }
-
-    /// Sends the last bytes and closes.
-    pub async fn finish(mut self, bytes: &[u8]) {
-        // The client may be gone, and then wants no words.
-        drop(self.write(bytes).await);
-        drop(self.stream.shutdown().await);
     }
 
     /// The client as a Unix socket, and what it sent already.
     ///
     /// A Unix client's own socket is handed out. For others it is one end of a pair, and the future moves the bytes; it must be polled.
-    pub fn into_socket(self) -> Result<(StdUnixStream, Vec<u8>, BoxFuture<()>)> {
+    pub(crate) fn into_socket(self) -> Result<(StdUnixStream, Vec<u8>, BoxFuture<()>)> {
         match self.stream {
             Stream::Unix(stream) => Ok((stream.into_std()?, self.input, Box::pin(async {}))),
             Stream::Tcp(stream) => {

@@ -11,6 +11,7 @@ use hyper::HeaderMap;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
+use std::fmt::Write as _;
 
 /// The longest JSON body that is read.
 const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -158,7 +159,7 @@ pub(crate) fn quoted(text: &str) -> String {
             '\x0b' => quoted.push_str("\\v"),
             '\x0c' => quoted.push_str("\\f"),
             c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-                quoted.push_str(&format!("\\x{:02x}", c as u32))
+                write!(quoted, "\\x{:02x}", c as u32).expect("a string takes every text");
             }
             c => quoted.push(c),
         }

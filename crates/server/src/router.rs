@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 /// Routes with what serves them.
 #[derive(Debug)]
-pub struct Router<H> {
+pub(crate) struct Router<H> {
     exact: HashMap<&'static str, Vec<(Method, H)>>,
     /// By first segment of the path.
     patterns: HashMap<&'static str, Vec<Pattern<H>>>,
@@ -23,7 +23,7 @@ struct Pattern<H> {
 
 /// A path and method that are served.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Match<'a, H> {
+pub(crate) struct Match<'a, H> {
     /// What serves it.
     pub target: &'a H,
     /// The text in place of `{}`.
@@ -32,7 +32,7 @@ pub struct Match<'a, H> {
 
 impl<H> Router<H> {
     /// An empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             exact: HashMap::new(),
             patterns: HashMap::new(),
@@ -40,7 +40,7 @@ impl<H> Router<H> {
     }
 
     /// Adds a route.
-    pub fn add(&mut self, method: Method, path: &'static str, target: H) {
+    pub(crate) fn add(&mut self, method: Method, path: &'static str, target: H) {
         match path.split_once("{}") {
             None => self.exact.entry(path).or_default().push((method, target)),
             Some((before, after)) => {
@@ -59,7 +59,7 @@ impl<H> Router<H> {
     }
 
     /// Looks up a decoded path without its version.
-    pub fn find<'a>(&'a self, method: &Method, path: &'a str) -> Option<Match<'a, H>> {
+    pub(crate) fn find<'a>(&'a self, method: &Method, path: &'a str) -> Option<Match<'a, H>> {
         let exact = self
             .exact
             .get(path)
@@ -90,7 +90,7 @@ fn first_segment(path: &str) -> &str {
 }
 
 /// Takes `/v1.43` off a path.
-pub fn split_version(path: &str) -> (Option<&str>, &str) {
+pub(crate) fn split_version(path: &str) -> (Option<&str>, &str) {
     let Some(rest) = path.strip_prefix("/v") else {
         return (None, path);
     };
@@ -103,7 +103,7 @@ pub fn split_version(path: &str) -> (Option<&str>, &str) {
 }
 
 /// The path without empty, `.` and `..` segments; none if it has none.
-pub fn cleaned(path: &str) -> Option<String> {
+pub(crate) fn cleaned(path: &str) -> Option<String> {
     let odd = |segment: &str| matches!(segment, "" | "." | "..");
     let inside = path.strip_prefix('/')?;
     let trailing = inside.strip_suffix('/').unwrap_or(inside);

@@ -351,11 +351,7 @@ impl Lowered for SystemInfo {
         (49, info_with_expected_commits),
         (47, info_with_nondistributable_artifacts),
         (46, |info| info.containerd = None),
-        (44, |info| {
-            info.runtimes
-                .values_mut()
-                .for_each(|runtime| runtime.status.clear())
-        }),
+        (44, info_without_status_of_runtimes),
         (25, info_with_names_of_security_options),
     ];
 }
@@ -380,6 +376,12 @@ fn info_with_nondistributable_artifacts(info: &mut SystemInfo) {
     info.registry_config.allow_nondistributable_artifacts_cidrs = Some(None);
     info.registry_config
         .allow_nondistributable_artifacts_hostnames = Some(None);
+}
+
+fn info_without_status_of_runtimes(info: &mut SystemInfo) {
+    for runtime in info.runtimes.values_mut() {
+        runtime.status.clear();
+    }
 }
 
 fn info_with_names_of_security_options(info: &mut SystemInfo) {

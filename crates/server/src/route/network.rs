@@ -80,7 +80,7 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         )));
     }
     let mut network = wire(&view);
-    network.containers = Some(Default::default());
+    network.containers = Some(std::collections::BTreeMap::new());
     fill_containers(&state, &view, &mut network);
     network.status = Some(status(&view, &network));
     Ok(response::ok(&network.lowered(request.version)))

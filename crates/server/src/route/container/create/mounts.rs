@@ -329,7 +329,7 @@ fn tmpfs_source(text: &str) -> Result<MountSource> {
                 None => options.push(option.to_owned()),
             },
             Some(("mode", text)) => {
-                mode = Some(u32::from_str_radix(text, 8).map_err(|_| invalid())?)
+                mode = Some(u32::from_str_radix(text, 8).map_err(|_| invalid())?);
             }
             _ => options.push(option.to_owned()),
         }

@@ -144,7 +144,8 @@ fn endpoint(network: &mut NetworkConfig, name: &str, settings: &EndpointSettings
     let aliases = settings.aliases.clone().unwrap_or_default();
     let is_user_defined = !matches!(name, "bridge" | "host" | "none" | "default");
     let mut problems = Vec::new();
-    if !is_user_defined && !(ipam.ipv4_address.is_empty() && ipam.ipv6_address.is_empty()) {
+    let has_address = !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty();
+    if !is_user_defined && has_address {
         problems.push(
             "user specified IP address is supported on user defined networks only".to_owned(),
         );

@@ -55,14 +55,12 @@ fn check_signal(text: &str) -> Result<()> {
     if text.is_empty() {
         return Ok(());
     }
-    let known = match text.parse::<i64>() {
-        Ok(number) => number != 0,
-        Err(_) => {
-            let name = text.to_ascii_uppercase();
-            signal_is_known(name.strip_prefix("SIG").unwrap_or(&name))
-        }
-    };
-    if known {
+    let name = text.to_ascii_uppercase();
+    let by_name = || signal_is_known(name.strip_prefix("SIG").unwrap_or(&name));
+    if text
+        .parse::<i64>()
+        .map_or_else(|_| by_name(), |number| number != 0)
+    {
         Ok(())
     } else {
         Err(Error::invalid(format!("invalid signal: {text}")))
