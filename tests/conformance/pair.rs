@@ -109,7 +109,7 @@ impl Pair {
     }
 
     /// What may differ between two daemons in any output: IDs, times, addresses.
-    fn normal(finished: &Finished) -> Finished {
+    pub(crate) fn normal(finished: &Finished) -> Finished {
         Finished {
             code: finished.code,
             stdout: normal(&finished.stdout),

@@ -1,0 +1,73 @@
+//! Refusals: their texts and exit codes are interface, since clients and scripts read them.
+
+use crate::pair::Pair;
+use gantry_testkit::image::SHELL;
+use gantry_testkit::world;
+
+/// `IMAGE` stands for the shell image.
+const COMMANDS: [&str; 45] = [
+    "run --rm IMAGE nosuch",
+    "run --rm IMAGE /etc/passwd",
+    "run --rm IMAGE /nosuch/x",
+    "run --rm IMAGE /etc",
+    "run --rm -w /etc/passwd IMAGE true",
+    "run --rm -u nobodyx IMAGE true",
+    "run --rm -u 4294967296 IMAGE true",
+    "run --rm --network container:nope IMAGE true",
+    "run --rm -m 1m IMAGE true",
+    "run --rm --network nonet IMAGE true",
+    "run --rm --cap-add FOO IMAGE true",
+    "run --rm -v /nope:/x:foo IMAGE true",
+    "run --rm --mount type=bind,src=/nope,dst=/x IMAGE true",
+    "run --rm --cpus 1000 IMAGE true",
+    "run --rm --memory 64m --memory-swap 32m IMAGE true",
+    "run --rm --stop-signal NOPE IMAGE true",
+    "run --rm --log-driver nope IMAGE true",
+    "run --rm --log-opt nope=1 IMAGE true",
+    "run --rm --name -bad IMAGE true",
+    "run --rm --restart always IMAGE true",
+    "run --rm -w relative IMAGE true",
+    "run --rm --oom-score-adj 2000 IMAGE true",
+    "run --rm --device /dev/nope IMAGE true",
+    "run --rm --blkio-weight 5 IMAGE true",
+    "run --pull never nope:nope true",
+    "create --pull never nope:nope",
+    "start nothere",
+    "stop nothere",
+    "kill nothere",
+    "kill -s NOPE nothere",
+    "rm nothere",
+    "pause nothere",
+    "unpause nothere",
+    "logs nothere",
+    "wait nothere",
+    "top nothere",
+    "attach nothere",
+    "rename nothere other",
+    "inspect nothere",
+    "container inspect nothere",
+    "image inspect nothere",
+    "image rm nothere",
+    "tag nothere other",
+    "tag IMAGE Bad:Name",
+    "network inspect nothere",
+];
+
+#[test]
+fn texts_and_codes() {
+    if !world::enter("refusal::texts_and_codes") {
+        return;
+    }
+    let Some(pair) = Pair::start("refusal") else { return };
+    let mut differ = Vec::new();
+    for command in COMMANDS {
+        let words: Vec<&str> = command.split(' ').map(|w| if w == "IMAGE" { SHELL } else { w }).collect();
+        let [ours, peer] = pair.both(&words, b"").map(|finished| Pair::normal(&finished));
+        if ours != peer {
+            differ.push(format!("docker {command}\n  Gantry:  {ours:?}\n  dockerd: {peer:?}"));
+        }
+        assert_ne!(ours.code, 0, "docker {command} succeeded: {ours:?}");
+    }
+    assert!(differ.is_empty(), "{} differ:\n{}", differ.len(), differ.join("\n"));
+    pair.ours.assert_clean("refusals");
+}
