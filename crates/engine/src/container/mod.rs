@@ -18,6 +18,7 @@ pub(crate) mod record;
 mod remove;
 mod restart;
 mod signal;
+mod size;
 pub(crate) mod spec;
 mod spec_devices;
 mod start;
@@ -35,6 +36,7 @@ pub use logs::{LogStream, LogsOptions};
 pub use prune::Pruned;
 pub(crate) use reconcile::run as reconcile;
 pub(crate) use start::read_text;
+pub use size::Size;
 pub use top::Top;
 
 use gantry_base::ExecId;
