@@ -8,6 +8,7 @@ mod bench;
 mod commands;
 mod protocol;
 mod tidy;
+mod vm;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ commands:
   bench syscalls       count and check the system calls of one start
   commands             generate docs/commands.md
   protocol             generate docs/shim-protocol.md
+  vm                   run the runtime's kernel tests in virtual machines (cgroup v2, v1); `vm --help` says more
   freeze               record migrations and the shim protocol as released (see docs/testing.md)";
 
 /// What every chore answers; the text is for the person at the terminal.
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
         ["commands"] => commands::write(&root()),
         ["protocol"] => protocol::write(&root()),
         ["freeze"] => tidy::frozen::record(&root()),
+        ["vm", "--help"] => {
+            println!("{}", vm::USAGE);
+            Ok(())
+        }
+        ["vm", ref filters @ ..] => vm::run(&root(), filters),
         ["help" | "--help" | "-h"] | [] => {
             println!("{USAGE}");
             Ok(())

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,8 +66,12 @@ fn unified() -> Arc<Roots> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("is read");
     for line in mounts.lines().filter(|line| line.contains(" - cgroup ")) {
         let point = line.split(' ').nth(4).expect("mountinfo has a fifth field");
-        rustix::mount::unmount(Path::new(point), rustix::mount::UnmountFlags::DETACH)
-            .expect("is unmounted");
+        rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH).expect("is unmounted");
+    }
+    if !mounts.contains(" - cgroup2 ") {
+        let (point, flags) = ("/mnt/unified", rustix::mount::MountFlags::empty());
+        fs::create_dir(point).expect("the case has a file system there");
+        rustix::mount::mount("cgroup2", point, "cgroup2", flags, None).expect("is mounted");
     }
     let roots = Roots::open().expect("is opened");
     assert_eq!(roots.layout(), Layout::Unified);

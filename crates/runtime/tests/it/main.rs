@@ -5,6 +5,7 @@
 
 mod case;
 mod cgroup;
+mod machine;
 mod probe;
 mod world;
 
@@ -18,6 +19,7 @@ fn main() {
     }
     let cases = [case::ALL, cgroup::ALL].concat();
     match arguments.get(1).map(String::as_str) {
+        Some("--machine") => machine::main(&arguments[2], &arguments[3..]),
         Some("--case") => world::run_case(&arguments[2], &cases),
         _ => world::run_all(&arguments[1..], &cases),
     }
