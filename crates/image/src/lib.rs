@@ -5,8 +5,11 @@
 //! root file system (described, not mounted).
 
 mod builtin;
+mod chain;
 mod export;
+mod history;
 mod import;
+mod ingest;
 mod load;
 mod record;
 mod remove;
@@ -14,13 +17,15 @@ mod save;
 mod snapshot;
 mod store;
 mod tag;
-#[expect(dead_code, reason = "first users follow")]
 mod tar;
+mod time;
+mod unpack;
 
 pub use export::export;
+pub use history::HistoryEntry;
 pub use import::ImportOptions;
 pub use load::{LoadEvent, Loaded};
-pub use record::{HistoryEntry, Image, ImageId};
+pub use record::{Image, ImageId};
 pub use remove::{RemoveOptions, Removed, Usage};
 pub use snapshot::{RootfsMount, Snapshot, SnapshotUsage};
 pub use store::{Images, Limits};

@@ -1,6 +1,8 @@
 //! What is known of an image, and how it is found by name, id or digest.
 
-use gantry_base::{Error, Result};
+use crate::Images;
+use crate::store::Index;
+use gantry_base::{Context, Error, ErrorKind, Result};
 use gantry_oci::image::ImageConfig;
 use gantry_oci::{Digest, Platform, Reference};
 use std::fmt;
@@ -63,23 +65,6 @@ pub struct Image {
     pub manifest: Option<Digest>,
 }
 
-/// One line of `docker history`, the newest first.
-#[derive(Debug, Clone, PartialEq)]
-pub struct HistoryEntry {
-    /// The image, where it is known here.
-    pub id: Option<ImageId>,
-    /// Nanoseconds since 1970.
-    pub created_ns: i64,
-    /// The instruction.
-    pub created_by: String,
-    /// Tags of that image.
-    pub tags: Vec<String>,
-    /// Size of the layer it made.
-    pub size_bytes: u64,
-    /// Free text.
-    pub comment: String,
-}
-
 impl Image {
     /// Operating system and processor.
     pub fn platform(&self) -> Platform {
@@ -96,29 +81,123 @@ impl Image {
     }
 }
 
-impl super::Images {
+impl Images {
     /// All images, the newest first.
     pub fn list(&self) -> Vec<Arc<Image>> {
-        Vec::new()
+        let mut images: Vec<_> = self.index().images.values().cloned().collect();
+        images.sort_by(|a, b| {
+            b.created_ns
+                .cmp(&a.created_ns)
+                .then_with(|| a.id.cmp(&b.id))
+        });
+        images
     }
+
     /// Finds by reference, id, id prefix or `name@digest`.
     ///
     /// # Errors
-    /// `No such image: X`; an ambiguous prefix.
+    /// `No such image: X`, also for a prefix of several ids, as in Docker; `invalid reference format`.
     pub fn get(&self, name: &str) -> Result<Arc<Image>> {
-        Err(Error::not_found(format!("No such image: {name}")))
+        self.index().find(name)
     }
+
     /// The image that `reference` names exactly.
     pub fn by_reference(&self, reference: &Reference) -> Option<Arc<Image>> {
-        let _ = reference;
-        None
+        self.index().by_reference(reference)
     }
-    /// `docker history`
-    pub fn history(&self, name: &str) -> Result<Vec<HistoryEntry>> {
-        Err(Error::not_found(format!("No such image: {name}")))
+
+    /// The images that were built on this one.
+    pub fn children(&self, id: &ImageId) -> Vec<ImageId> {
+        let index = self.index();
+        index
+            .images
+            .values()
+            .filter(|image| image.parent.as_ref() == Some(id))
+            .map(|image| image.id.clone())
+            .collect()
     }
+
     /// The config document's bytes, whose digest is the id.
+    ///
+    /// # Errors
+    /// `No such image`.
     pub fn config_bytes(&self, id: &ImageId) -> Result<Vec<u8>> {
-        Err(Error::not_found(format!("No such image: {id}")))
+        let found = self
+            .shared
+            .db
+            .read(|connection| crate::store::config_bytes(connection, id));
+        found.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => no_such_image(id.as_str()),
+            _ => error,
+        })
     }
+
+    /// The document with this digest that came with some image: a manifest, an index, an attestation.
+    ///
+    /// # Errors
+    /// When it is not here or damaged.
+    pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let path = self.shared.blob(digest);
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if Digest::of(&bytes) == *digest {
+            Ok(bytes)
+        } else {
+            Err(Error::internal(format!("{} is damaged", path.display())))
+        }
+    }
+}
+
+impl Index {
+    pub(crate) fn by_reference(&self, reference: &Reference) -> Option<Arc<Image>> {
+        let mut reference = reference.clone().with_default_tag();
+        if reference.digest.is_some() {
+            reference.tag = None;
+        }
+        self.images
+            .get(self.references.get(&reference.to_string())?)
+            .cloned()
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Result<Arc<Image>> {
+        if let Ok(id) = ImageId::parse(name) {
+            return self
+                .images
+                .get(&id)
+                .cloned()
+                .ok_or_else(|| no_such_image(id.as_str()));
+        }
+        let reference = Reference::parse(name);
+        let named = reference
+            .as_ref()
+            .ok()
+            .and_then(|reference| self.by_reference(reference));
+        if let Some(image) = named.or_else(|| self.by_prefix(name)) {
+            return Ok(image);
+        }
+        Err(no_such_image(&reference?.with_default_tag().familiar()))
+    }
+
+    /// The only image whose id begins so.
+    fn by_prefix(&self, prefix: &str) -> Option<Arc<Image>> {
+        let prefix = prefix.strip_prefix("sha256:").unwrap_or(prefix);
+        if prefix.is_empty()
+            || !prefix
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            return None;
+        }
+        let mut found = self
+            .images
+            .values()
+            .filter(|image| image.id.hex().starts_with(prefix));
+        let first = found.next()?;
+        found.next().is_none().then(|| first.clone())
+    }
+}
+
+/// Docker's text for a name that leads nowhere.
+pub(crate) fn no_such_image(name: &str) -> Error {
+    Error::not_found(format!("No such image: {name}"))
 }

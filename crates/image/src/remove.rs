@@ -1,7 +1,16 @@
 //! Removing images, with Docker's rules about who may still need them.
+//!
+//! A name is taken away first; the image goes with its last name, unless a container or another image needs it.
 
-use crate::{ImageId, Images};
+use crate::chain::chain_ids;
+use crate::record::no_such_image;
+use crate::store::{Index, delete_orphaned_chains};
+use crate::{Image, ImageId, Images};
 use gantry_base::{Error, Result};
+use gantry_oci::{Digest, Reference};
+use gantry_state::{Durability, sql_error};
+use rusqlite::Transaction;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// One use of an image by a container.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +39,20 @@ pub enum Removed {
     Deleted(String),
 }
 
+/// Everything a removal will do, decided before anything is done.
+#[derive(Default)]
+struct Plan {
+    names: Vec<Reference>,
+    images: Vec<ImageId>,
+}
+
+/// Why an image has to stay.
+struct Refusal {
+    error: Error,
+    /// Whether a container is the reason.
+    is_used: bool,
+}
+
 impl Images {
     /// `docker rmi`: takes away a name and, with the last one, the image.
     ///
@@ -41,7 +64,283 @@ impl Images {
         options: RemoveOptions,
         in_use: &dyn Fn(&ImageId) -> Vec<Usage>,
     ) -> Result<Vec<Removed>> {
-        let _ = (options, in_use);
-        Err(Error::not_found(format!("No such image: {name}")))
+        let removed = self.shared.change(|| {
+            let index = self.index();
+            let image = index.find(name)?;
+            let removal = Removal {
+                index: &index,
+                options,
+                in_use,
+            };
+            let plan = removal.plan(name, &image)?;
+            let mut removed: Vec<_> = plan
+                .names
+                .iter()
+                .map(|name| Removed::Untagged(name.familiar()))
+                .collect();
+            let chains = self.shared.db.write(Durability::Full, move |tx| {
+                let chains = execute(tx, &plan)?;
+                Ok((plan.images, chains))
+            });
+            let (images, chains) = chains?;
+            removed.extend(
+                images
+                    .into_iter()
+                    .map(|id| Removed::Deleted(id.to_string())),
+            );
+            removed.extend(
+                chains
+                    .into_iter()
+                    .map(|id| Removed::Deleted(id.to_string())),
+            );
+            Ok(removed)
+        })?;
+        gantry_base::failpoint!("image.removed");
+        if removed
+            .iter()
+            .any(|step| matches!(step, Removed::Deleted(_)))
+        {
+            self.shared.collect()?;
+        }
+        Ok(removed)
+    }
+}
+
+struct Removal<'a> {
+    index: &'a Index,
+    options: RemoveOptions,
+    in_use: &'a dyn Fn(&ImageId) -> Vec<Usage>,
+}
+
+impl Removal<'_> {
+    fn plan(&self, name: &str, image: &Image) -> Result<Plan> {
+        let mut plan = Plan::default();
+        let mut left = self.index.names_of(&image.id);
+        let is_single = is_single(&left);
+        let by_name = !is_id_prefix(&image.id, name);
+        if by_name {
+            if !self.options.force && is_single {
+                self.refuse_untagging(name, image)?;
+            }
+            let reference = self.exact_name(name)?;
+            left.retain(|known| *known != reference);
+            let is_tag = reference.digest.is_none();
+            let same_repository = |known: &Reference| known.full_name() == reference.full_name();
+            let has_other_tag = left
+                .iter()
+                .any(|known| known.digest.is_none() && same_repository(known));
+            if is_tag && !has_other_tag {
+                // Digests of a repository go with its last tag.
+                let (digests, others) = left
+                    .into_iter()
+                    .partition(|known| known.digest.is_some() && same_repository(known));
+                plan.names = digests;
+                left = others;
+            }
+            plan.names.insert(0, reference);
+            if !left.is_empty() {
+                return Ok(plan);
+            }
+        } else if is_single {
+            // The names go with the image, so they are no obstacle; containers are.
+            self.refusal(&image.id, &[], !self.options.force)
+                .map_err(|refusal| refusal.error)?;
+            plan.names = std::mem::take(&mut left);
+        }
+        match self.refusal(&image.id, &left, !self.options.force) {
+            Ok(()) => {}
+            // A name was asked for and is gone: that is all, unless the image would be left without name or use.
+            Err(refusal) if by_name && refusal.is_used => return Ok(plan),
+            Err(refusal) => return Err(refusal.error),
+        }
+        plan.names.append(&mut left);
+        plan.images.push(image.id.clone());
+        self.plan_parents(image, &mut plan);
+        Ok(plan)
+    }
+
+    /// Parents that nobody names or uses go too, quietly.
+    fn plan_parents(&self, image: &Image, plan: &mut Plan) {
+        let mut next = image.parent.clone();
+        while let Some(id) = next.take().filter(|_| !self.options.no_prune) {
+            let Some(parent) = self.index.images.get(&id) else {
+                return;
+            };
+            let going: HashSet<_> = plan.images.iter().collect();
+            let has_other_child = self
+                .index
+                .images
+                .values()
+                .any(|other| other.parent.as_ref() == Some(&id) && !going.contains(&other.id));
+            if has_other_child || !parent.is_dangling() || !(self.in_use)(&id).is_empty() {
+                return;
+            }
+            next.clone_from(&parent.parent);
+            plan.images.push(id);
+        }
+    }
+
+    fn exact_name(&self, name: &str) -> Result<Reference> {
+        let mut reference = Reference::parse(name)?.with_default_tag();
+        if reference.digest.is_some() {
+            reference.tag = None;
+        }
+        if self.index.references.contains_key(&reference.to_string()) {
+            Ok(reference)
+        } else {
+            Err(no_such_image(&reference.familiar()))
+        }
+    }
+
+    fn refuse_untagging(&self, name: &str, image: &Image) -> Result<()> {
+        let Some(usage) = (self.in_use)(&image.id).into_iter().next() else {
+            return Ok(());
+        };
+        Err(Error::conflict(format!(
+            "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
+            short(&usage.container),
+            image.id.short()
+        )))
+    }
+
+    /// Hard reasons always count, soft ones if `soft`; in Docker's order.
+    fn refusal(&self, id: &ImageId, names: &[Reference], soft: bool) -> Result<(), Refusal> {
+        let refuse = |how: &str, reason: String, is_used| {
+            let text = format!(
+                "conflict: unable to delete {} ({how}) - {reason}",
+                id.short()
+            );
+            Err(Refusal {
+                error: Error::conflict(text),
+                is_used,
+            })
+        };
+        if self
+            .index
+            .images
+            .values()
+            .any(|image| image.parent.as_ref() == Some(id))
+        {
+            return refuse(
+                "cannot be forced",
+                "image has dependent child images".into(),
+                false,
+            );
+        }
+        let usages = (self.in_use)(id);
+        if let Some(usage) = usages.iter().find(|usage| usage.running) {
+            let reason = format!(
+                "image is being used by running container {}",
+                short(&usage.container)
+            );
+            return refuse("cannot be forced", reason, true);
+        }
+        if soft && !names.is_empty() {
+            return refuse(
+                "must be forced",
+                "image is referenced in multiple repositories".into(),
+                false,
+            );
+        }
+        match usages.first() {
+            Some(usage) if soft => {
+                let reason = format!(
+                    "image is being used by stopped container {}",
+                    short(&usage.container)
+                );
+                refuse("must be forced", reason, true)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+fn is_id_prefix(id: &ImageId, name: &str) -> bool {
+    id.as_str().starts_with(name) || id.hex().starts_with(name)
+}
+
+/// Whether all names are one tag and digests of the same repository.
+fn is_single(names: &[Reference]) -> bool {
+    let tags: Vec<_> = names.iter().filter(|name| name.digest.is_none()).collect();
+    let repositories: BTreeSet<_> = names.iter().map(Reference::full_name).collect();
+    names.len() <= 1 || (tags.len() <= 1 && repositories.len() == 1)
+}
+
+/// Carries the plan out; gives the chains that are gone, the topmost first.
+fn execute(tx: &Transaction<'_>, plan: &Plan) -> Result<Vec<Digest>> {
+    for name in &plan.names {
+        tx.execute("DELETE FROM reference WHERE name = ?1", [name.to_string()])
+            .map_err(sql_error)?;
+    }
+    if plan.images.is_empty() {
+        return Ok(Vec::new());
+    }
+    for id in &plan.images {
+        tx.execute("DELETE FROM image WHERE id = ?1", [id.as_str()])
+            .map_err(sql_error)?;
+    }
+    let before = all_chains(tx)?;
+    let gone: HashSet<Digest> = delete_orphaned_chains(tx)?.into_iter().collect();
+    let kept: HashSet<Digest> = before
+        .iter()
+        .filter(|(chain, _)| !gone.contains(*chain))
+        .flat_map(|(_, layers)| chain_ids(layers))
+        .collect();
+    let mut deleted = Vec::new();
+    for (_, layers) in before.iter().filter(|(chain, _)| gone.contains(*chain)) {
+        for id in chain_ids(layers).into_iter().rev() {
+            if !kept.contains(&id) && !deleted.contains(&id) {
+                deleted.push(id);
+            }
+        }
+    }
+    Ok(deleted)
+}
+
+fn all_chains(tx: &Transaction<'_>) -> Result<HashMap<Digest, Vec<Digest>>> {
+    let mut statement = tx
+        .prepare_cached(
+            "SELECT chain_layer.chain, layer.diff_id FROM chain_layer JOIN layer ON layer.id = chain_layer.layer
+             ORDER BY chain_layer.chain, chain_layer.position",
+        )
+        .map_err(sql_error)?;
+    let rows = statement
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .map_err(sql_error)?;
+    let mut chains: HashMap<Digest, Vec<Digest>> = HashMap::new();
+    for row in rows {
+        let (chain, diff_id) = row.map_err(sql_error)?;
+        chains
+            .entry(Digest::parse(&chain)?)
+            .or_default()
+            .push(Digest::parse(&diff_id)?);
+    }
+    Ok(chains)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_tag_and_its_digests_count_as_one_name() {
+        let parse = |names: &[&str]| -> Vec<_> {
+            names
+                .iter()
+                .map(|name| Reference::parse(name).expect(name))
+                .collect()
+        };
+        let digest = Digest::of(b"");
+        assert!(is_single(&[]));
+        assert!(is_single(&parse(&["a:1"])));
+        assert!(is_single(&parse(&["a:1", &format!("a@{digest}")])));
+        assert!(!is_single(&parse(&["a:1", "a:2"])));
+        assert!(!is_single(&parse(&["a:1", &format!("b@{digest}")])));
     }
 }

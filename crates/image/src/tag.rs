@@ -1,8 +1,10 @@
 //! Names of images.
 
 use crate::Images;
+use crate::store::insert_reference;
 use gantry_base::Result;
 use gantry_oci::Reference;
+use gantry_state::Durability;
 
 impl Images {
     /// Lets `reference` (`:latest` if it has neither tag nor digest) lead to the image that `name` finds.
@@ -10,7 +12,13 @@ impl Images {
     /// # Errors
     /// `No such image: X`.
     pub fn tag(&self, name: &str, reference: &Reference) -> Result<()> {
-        let _ = reference;
-        self.get(name).map(drop)
+        let reference = reference.clone().with_default_tag();
+        let tagged_ns = crate::time::now_ns();
+        self.shared.change(|| {
+            let id = self.get(name)?.id.clone();
+            self.shared.db.write(Durability::Full, move |tx| {
+                insert_reference(tx, &reference, id.digest(), tagged_ns)
+            })
+        })
     }
 }

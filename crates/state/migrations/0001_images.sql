@@ -53,6 +53,15 @@ CREATE TABLE image_blob (
 
 CREATE INDEX image_blob_digest ON image_blob (digest);
 
+-- Blobs that an image let go of: candidates for deletion.
+CREATE TABLE released_blob (
+    digest      TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER image_blob_released AFTER DELETE ON image_blob BEGIN
+    INSERT OR IGNORE INTO released_blob VALUES (old.digest);
+END;
+
 -- Names: docker.io/library/busybox:latest, docker.io/library/busybox@sha256:…
 CREATE TABLE reference (
     name        TEXT PRIMARY KEY,

@@ -1,0 +1,191 @@
+//! `docker save`: images as an archive that Docker loads with the same ids.
+//!
+//! The archive is what dockerd 28 writes: an OCI layout with plain layers, and docker-archive's `manifest.json` and
+//! `repositories` beside it. The same images always give the same bytes.
+
+mod documents;
+mod layer;
+
+use crate::record::no_such_image;
+use crate::store::Index;
+use crate::tar::{Entry, EntryKind, TarWriter, Time};
+use crate::{Image, Images};
+use documents::Documents;
+use gantry_base::{Error, Result};
+use gantry_oci::{Digest, Platform, Reference};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+
+/// An image to save, under some of its names.
+struct Selected {
+    image: Arc<Image>,
+    names: Vec<Reference>,
+}
+
+/// What a file below `blobs/sha256` holds.
+enum Content {
+    Bytes(Vec<u8>),
+    Layer { tar_bytes: u64 },
+}
+
+impl Images {
+    /// Writes the named images (references, repositories with all their tags, or ids) as one archive.
+    ///
+    /// # Errors
+    /// `No such image: X`, a layer whose stored bytes are damaged, or what writing met.
+    pub fn save(
+        &self,
+        names: &[String],
+        platform: Option<&Platform>,
+        output: impl Write,
+    ) -> Result<()> {
+        let lease = self.lease();
+        let selected = select(&self.index(), names)?;
+        for Selected { image, .. } in &selected {
+            if let Some(wanted) = platform
+                && !image.platform().satisfies(wanted)
+            {
+                let name = image
+                    .repo_tags
+                    .first()
+                    .map_or(image.id.as_str(), String::as_str);
+                return Err(Error::not_found(format!(
+                    "image with reference {name} was found but does not provide the specified platform ({wanted})"
+                )));
+            }
+        }
+        let mut blobs: BTreeMap<Digest, (Content, i64)> = BTreeMap::new();
+        let mut documents = Documents::default();
+        for Selected { image, names } in &selected {
+            let layers = self.stored_layers(&image.config.rootfs.diff_ids)?;
+            let created_s = image.created_ns.div_euclid(1_000_000_000);
+            let config = self.config_bytes(&image.id)?;
+            let manifest = documents.add(image, names, config.len() as u64, &layers)?;
+            for layer in layers {
+                blobs.insert(
+                    layer.diff_id,
+                    (
+                        Content::Layer {
+                            tar_bytes: layer.tar_bytes,
+                        },
+                        created_s,
+                    ),
+                );
+            }
+            blobs.insert(
+                image.id.digest().clone(),
+                (Content::Bytes(config), created_s),
+            );
+            blobs.insert(Digest::of(&manifest), (Content::Bytes(manifest), 0));
+        }
+        let mut archive = TarWriter::new(output);
+        archive.begin(&entry("blobs/", EntryKind::Directory, 0, 0))?;
+        archive.begin(&entry("blobs/sha256/", EntryKind::Directory, 0, 0))?;
+        for (digest, (content, time_s)) in &blobs {
+            let path = format!("blobs/sha256/{}", digest.hex());
+            match content {
+                Content::Bytes(bytes) => {
+                    archive.file(
+                        &entry(&path, EntryKind::Regular, bytes.len() as u64, *time_s),
+                        bytes,
+                    )?;
+                }
+                Content::Layer { tar_bytes } => {
+                    archive.begin(&entry(&path, EntryKind::Regular, *tar_bytes, *time_s))?;
+                    self.copy_layer(digest, |bytes| archive.write(bytes))?;
+                }
+            }
+        }
+        for (path, bytes) in documents.files()? {
+            archive.file(
+                &entry(path, EntryKind::Regular, bytes.len() as u64, 0),
+                &bytes,
+            )?;
+        }
+        archive.finish()?;
+        drop(lease);
+        Ok(())
+    }
+}
+
+fn entry(path: &str, kind: EntryKind, size: u64, seconds: i64) -> Entry {
+    Entry {
+        path: path.into(),
+        kind,
+        link: Vec::new(),
+        mode: if kind == EntryKind::Directory {
+            0o755
+        } else {
+            0o644
+        },
+        uid: 0,
+        gid: 0,
+        mtime: Time {
+            seconds: seconds.max(0),
+            nanoseconds: 0,
+        },
+        device_major: 0,
+        device_minor: 0,
+        size,
+        segments: None,
+        xattrs: Vec::new(),
+    }
+}
+
+/// Each image once, with the names under which it was asked for.
+fn select(index: &Index, names: &[String]) -> Result<Vec<Selected>> {
+    let mut selected: Vec<Selected> = Vec::new();
+    let mut add = |image: Arc<Image>, name: Option<Reference>| {
+        let known = selected
+            .iter()
+            .position(|selected| selected.image.id == image.id);
+        let at = known.unwrap_or_else(|| {
+            selected.push(Selected {
+                image,
+                names: Vec::new(),
+            });
+            selected.len() - 1
+        });
+        if let Some(name) = name.filter(|name| !selected[at].names.contains(name)) {
+            selected[at].names.push(name);
+        }
+    };
+    for text in names {
+        let reference = Reference::parse(text);
+        let all_tags = |reference: &Reference| -> Vec<(Reference, Arc<Image>)> {
+            let prefix = format!("{}:", reference.full_name());
+            let named = index
+                .references
+                .iter()
+                .filter(|(name, _)| name.starts_with(&prefix));
+            let parsed = named.filter_map(|(name, id)| {
+                Some((Reference::parse(name).ok()?, index.images.get(id)?.clone()))
+            });
+            parsed.filter(|(name, _)| name.digest.is_none()).collect()
+        };
+        match &reference {
+            Ok(name) if name.digest.is_some() => {
+                add(
+                    index
+                        .by_reference(name)
+                        .ok_or_else(|| Error::not_found("reference does not exist"))?,
+                    None,
+                );
+            }
+            Ok(name) if name.tag.is_some() => {
+                let image = index
+                    .by_reference(name)
+                    .ok_or_else(|| Error::not_found("reference does not exist"))?;
+                add(image, Some(name.clone()));
+            }
+            Ok(name) if !all_tags(name).is_empty() => {
+                all_tags(name)
+                    .into_iter()
+                    .for_each(|(name, image)| add(image, Some(name)));
+            }
+            _ => add(index.find(text).map_err(|_| no_such_image(text))?, None),
+        }
+    }
+    Ok(selected)
+}
