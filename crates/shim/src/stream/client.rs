@@ -21,7 +21,8 @@ const QUEUE_BYTES: usize = 1024 * 1024;
 const STALL_OBSERVER: Duration = Duration::from_secs(30);
 /// The same for a client for which the process was started: the user of `docker run … | less` reads in his own time.
 const STALL_FOREGROUND: Duration = Duration::from_mins(10);
-const NOTICE: &[u8] = b"gantry: output was not read for too long; the rest of it is not shown\r\n";
+pub(super) const NOTICE: &[u8] =
+    b"gantry: output was not read for too long; the rest of it is not shown\r\n";
 
 /// What became of bytes that a client sent.
 pub(crate) enum Input {

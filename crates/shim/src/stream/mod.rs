@@ -342,3 +342,165 @@ impl Streams {
         self.clients.retain(|client| !client.is_done());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    fn attach(framed: bool) -> Attach {
+        Attach {
+            exec: None,
+            stdin: false,
+            stdout: true,
+            stderr: true,
+            framed,
+            detach_keys: Vec::new(),
+            input: Vec::new(),
+        }
+    }
+
+    fn nonblocking(fd: OwnedFd) -> OwnedFd {
+        rustix::io::ioctl_fionbio(&fd, true).expect("is set");
+        fd
+    }
+
+    /// A process's output, and the streams that read it.
+    fn world() -> (OwnedFd, Streams) {
+        let (read, write) = rustix::pipe::pipe().expect("is made");
+        let ends = Ends {
+            stdout: Some(nonblocking(read)),
+            ..Ends::default()
+        };
+        (nonblocking(write), Streams::new(ends, false, false))
+    }
+
+    fn connect(streams: &mut Streams, framed: bool, foreground: bool) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().expect("is made");
+        assert!(streams.attach(theirs.into(), &attach(framed), foreground, &mut false));
+        ours
+    }
+
+    /// The process writes as much as it can, and it is read as long as somebody waits for it.
+    fn flood(output: &OwnedFd, streams: &mut Streams) -> usize {
+        let mut buffer = vec![0; RELAY_BYTES];
+        let mut written = 0;
+        loop {
+            written += rustix::io::write(output, &[b'x'; 4096]).unwrap_or(0);
+            let mut waits = false;
+            streams.interests(|interest, _, _, _| {
+                waits |= interest == Interest::Output(Stream::Stdout);
+            });
+            if !waits {
+                return written;
+            }
+            streams.output_ready(Stream::Stdout, &mut buffer, None);
+            assert!(written < 100_000_000, "nobody holds the process back");
+        }
+    }
+
+    #[test]
+    fn a_client_that_stalls_is_cut_and_told() {
+        for (foreground, patience) in [(false, 30), (true, 600)] {
+            let (output, mut streams) = world();
+            let mut stuck = connect(&mut streams, true, foreground);
+            let written = flood(&output, &mut streams);
+            assert!(written > 1_000_000, "{written}");
+            let now = Instant::now();
+            streams.tick(now + Duration::from_secs(patience - 2));
+            assert!(streams.is_held_back());
+            assert!(
+                streams
+                    .next_deadline()
+                    .is_some_and(|at| at <= now + Duration::from_secs(patience))
+            );
+            streams.tick(now + Duration::from_secs(patience + 1));
+            assert!(!streams.is_held_back(), "the process goes on");
+            // A later client is served, while the one before still gets what was waiting for it, and the notice.
+            let mut other = connect(&mut streams, false, false);
+            rustix::io::write(&output, b"new").expect("is written");
+            let mut buffer = vec![0; RELAY_BYTES];
+            let mut received = Vec::new();
+            stuck.set_nonblocking(true).expect("is set");
+            other.set_nonblocking(true).expect("is set");
+            let mut seen = Vec::new();
+            for _ in 0..1000 {
+                streams.output_ready(Stream::Stdout, &mut buffer, None);
+                let _ = stuck.read_to_end(&mut received);
+                let _ = other.read_to_end(&mut seen);
+                for key in [1, 2] {
+                    streams.client_ready(key, false, false, &mut buffer);
+                }
+            }
+            assert!(seen.ends_with(b"new"));
+            assert!(received.ends_with(client::NOTICE));
+            assert!(received.len() > 1_000_000);
+            assert_eq!(streams.clients.len(), 1, "the stalled one is gone");
+        }
+    }
+
+    #[test]
+    fn a_client_that_takes_a_little_is_not_cut() {
+        let (output, mut streams) = world();
+        let mut slow = connect(&mut streams, false, false);
+        let start = Instant::now();
+        let mut buffer = vec![0; RELAY_BYTES];
+        let mut received = 0;
+        for round in 0..20 {
+            flood(&output, &mut streams);
+            let mut piece = vec![0; 300_000];
+            received += slow.read(&mut piece).expect("has something");
+            streams.client_ready(1, false, false, &mut buffer);
+            // Progress is noted at the real time, so the time that passes here is added up by hand.
+            let patient = streams
+                .next_deadline()
+                .is_none_or(|at| at > start + Duration::from_secs(29));
+            assert!(patient, "round {round}");
+        }
+        assert!(received > 1_000_000);
+        assert_eq!(streams.clients.len(), 1);
+    }
+
+    #[test]
+    fn after_the_end_what_is_in_the_pipe_is_read_past_a_stuck_client() {
+        let (output, mut streams) = world();
+        let mut stuck = connect(&mut streams, false, false);
+        let mut written = flood(&output, &mut streams);
+        while let Ok(count) = rustix::io::write(&output, &[b'y'; 4096]) {
+            written += count;
+        }
+        drop(output);
+        let mut buffer = vec![0; RELAY_BYTES];
+        streams.process_ended(true, &mut buffer, None);
+        assert!(streams.is_drained());
+        streams.finish();
+        let now = Instant::now();
+        assert!(!streams.is_flushed(now) && streams.is_flushed(now + FLUSH_WAIT));
+        let reader = std::thread::spawn(move || {
+            let mut received = Vec::new();
+            stuck.read_to_end(&mut received).expect("ends");
+            received.len()
+        });
+        while !streams.is_abandoned() {
+            streams.client_ready(1, false, false, &mut buffer);
+            std::thread::yield_now();
+        }
+        assert_eq!(reader.join().expect("is no panic"), written);
+    }
+
+    #[test]
+    fn a_writer_that_stays_is_waited_for_only_for_a_moment() {
+        let (output, mut streams) = world();
+        let mut buffer = vec![0; RELAY_BYTES];
+        streams.process_ended(true, &mut buffer, None);
+        assert!(!streams.is_drained());
+        let now = Instant::now();
+        streams.tick(now + DRAIN_WAIT);
+        assert!(streams.is_drained());
+        drop(output);
+        let (_output, mut streams) = world();
+        streams.process_ended(false, &mut buffer, None);
+        assert!(streams.is_drained());
+    }
+}

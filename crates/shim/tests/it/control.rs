@@ -246,3 +246,50 @@ fn a_killed_shim_leaves_its_container_to_the_daemon() {
     assert!(pidfd::wait_for_end(&init, Some(10_000)).expect("is asked"));
     cgroup.remove().expect("is removed");
 }
+
+/// Valid packets with random damage: whatever is answered, the shim lives and still runs its container.
+#[test]
+fn damaged_packets_do_no_harm() {
+    let zygote = Zygote::start();
+    let mut shim = zygote.shim();
+    let spec = Spec {
+        open_stdin: true,
+        stdin_once: true,
+        ..Spec::args(&["/bin/cat"])
+    };
+    let client = shim.start(&spec, framed());
+    let valid = [
+        r#"{"seq":5,"request":{"signal":{"exec":null,"signal":0,"all":false}}}"#,
+        r#"{"seq":5,"request":{"resize":{"exec":"abc","rows":24,"columns":80}}}"#,
+        r#"{"seq":5,"request":{"attach":{"exec":null,"stdin":true,"stdout":true,"stderr":true,"framed":true,"detach_keys":[16,17],"input":[104,105]}}}"#,
+        r#"{"seq":5,"request":{"exec":{"id":"abc","terminal":false,"open_stdin":true,"attach":[]}}}"#,
+        r#"{"seq":5,"request":{"update":{"resources":{"memory":{"limit":100000000},"pids":{"limit":500}}}}}"#,
+        r#"{"seq":5,"request":{"descriptors":{"roles":["config",{"mount":{"index":3}},{"namespace":{"kind":"network"}}]}}}"#,
+        r#"{"seq":5,"request":"stats"}"#,
+    ];
+    let noise = crate::attach::noise(4000);
+    for (round, random) in noise.chunks_exact(8).enumerate() {
+        let mut packet = valid[round % valid.len()].as_bytes().to_vec();
+        for change in random.chunks_exact(2) {
+            // Not into another signal: that one is obeyed.
+            let at = usize::from(change[0]) % packet.len();
+            if !packet[at].is_ascii_digit() {
+                packet[at] = change[1];
+            }
+        }
+        shim.send_raw(&packet);
+        if round % 50 == 0 {
+            // Answers are taken off from time to time, as by a daemon that is busy.
+            while shim.receives_within_ms(20) {
+                shim.receive().expect("lives");
+            }
+        }
+    }
+    while shim.receives_within_ms(200) {
+        shim.receive().expect("lives");
+    }
+    assert_eq!(shim.state().status, "running");
+    drop(client);
+    assert_eq!(shim.exited().exit_code, 0);
+    shim.ends();
+}

@@ -190,3 +190,30 @@ fn shim_exit(shim: &crate::world::Shim) -> gantry_shim_protocol::Exit {
     }
     serde_json::from_slice(&std::fs::read(path).expect("was written")).expect("is JSON")
 }
+
+/// Many short lives at once: every output and exit code is its own, and nothing is left of any.
+#[test]
+fn many_containers_at_once_do_not_disturb_each_other() {
+    let zygote = Zygote::start();
+    std::thread::scope(|scope| {
+        for thread in 0..6 {
+            let zygote = &zygote;
+            scope.spawn(move || {
+                for round in 0..15 {
+                    let number = thread * 15 + round;
+                    let spec =
+                        Spec::sh(&format!("echo {number}; echo e{number} >&2; exit {number}"));
+                    let (code, stdout, stderr) = outcome(zygote, &spec);
+                    assert_eq!(code, number);
+                    assert_eq!(
+                        (stdout, stderr),
+                        (format!("{number}\n"), format!("e{number}\n"))
+                    );
+                }
+            });
+        }
+    });
+    let children = format!("/proc/{0}/task/{0}/children", zygote.pid());
+    let children = std::fs::read_to_string(children).expect("is read");
+    assert_eq!(children.trim(), "", "shims of the zygote");
+}

@@ -270,6 +270,12 @@ impl Shim {
         Some(serde_json::from_slice(&packet.bytes).expect("is of the protocol"))
     }
 
+    /// Whether something comes within that time.
+    pub(crate) fn receives_within_ms(&self, timeout_ms: u64) -> bool {
+        // A pidfd and a socket are polled alike.
+        pidfd::wait_for_end(&self.socket, Some(timeout_ms)).expect("is polled")
+    }
+
     pub(crate) fn send(&mut self, request: Request, fds: &[BorrowedFd<'_>]) -> u64 {
         self.seq += 1;
         let packet = RequestPacket {
