@@ -35,8 +35,8 @@ pub use create::{CreateOptions, Created};
 pub use logs::{LogStream, LogsOptions};
 pub use prune::Pruned;
 pub(crate) use reconcile::run as reconcile;
-pub(crate) use start::read_text;
 pub use size::Size;
+pub(crate) use start::read_text;
 pub use top::Top;
 
 use gantry_base::ExecId;
@@ -263,15 +263,16 @@ fn idle_networks(shared: &Shared, record: &ContainerRecord) -> Vec<EndpointView>
 }
 
 fn overlay_view(shared: &Shared, record: &ContainerRecord) -> Option<OverlayView> {
-    let (lowers, upper, work) = shared.images.snapshot_directories(&record.id)?;
-    let lower: Vec<String> = lowers
+    let snapshot = shared.images.snapshot_directories(&record.id)?;
+    let lower: Vec<String> = snapshot
+        .lowers
         .iter()
         .map(|path| path.to_string_lossy().into_owned())
         .collect();
     Some(OverlayView {
         lower: lower.join(":"),
-        upper: upper.to_string_lossy().into_owned(),
-        work: work.to_string_lossy().into_owned(),
+        upper: snapshot.upper.to_string_lossy().into_owned(),
+        work: snapshot.work.to_string_lossy().into_owned(),
     })
 }
 

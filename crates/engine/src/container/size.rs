@@ -20,9 +20,16 @@ impl Containers {
         let measured = tokio::task::spawn_blocking(move || {
             let rw_bytes = images.snapshot_usage(&view.id);
             // An image that was removed by force counts as nothing.
-            let image_bytes = images.get(view.image.as_str()).map_or(0, |image| image.size_bytes);
-            Size { rw_bytes, rootfs_bytes: rw_bytes + image_bytes }
+            let image_bytes = images
+                .get(view.image.as_str())
+                .map_or(0, |image| image.size_bytes);
+            Size {
+                rw_bytes,
+                rootfs_bytes: rw_bytes + image_bytes,
+            }
         });
-        measured.await.map_err(|_| Error::internal("measuring the container ended unexpectedly"))
+        measured
+            .await
+            .map_err(|_| Error::internal("measuring the container ended unexpectedly"))
     }
 }

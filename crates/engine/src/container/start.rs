@@ -11,7 +11,7 @@ use super::view::{EndpointView, PublishedPort};
 use super::{Shared, create};
 use crate::network::{ClaimRequest, Claims, published_views};
 use crate::workload::files::{self, FilesInput};
-use crate::workload::rootfs::{self, OverlayDirectories};
+use crate::workload::rootfs;
 use crate::workload::shim::{BlockingShim, ShimError};
 use crate::workload::user;
 use gantry_base::{Context, Error, Result, Undo};
@@ -126,9 +126,7 @@ fn start(
     record.status.error.clear();
     record.status.exit_code = 0;
     record.status.oom_killed = false;
-    shared
-        .db
-        .write(Durability::Normal, move |tx| record.update(tx))?;
+    record_running(shared, record);
     gantry_base::failpoint!("start.outcome");
     undo.disarm();
     let mut claims = claims;
@@ -153,20 +151,36 @@ fn start(
     })
 }
 
+/// Written behind: until the row is there, boot finds the phase `starting` and a shim that runs, which is as good.
+fn record_running(shared: &Shared, record: ContainerRecord) {
+    let id = record.id.clone();
+    shared.db.enqueue(
+        Durability::Normal,
+        move |tx| record.update(tx),
+        move |result| {
+            if let Err(error) = result {
+                tracing::error!(container = %id, %error, "cannot record that a container runs");
+            }
+        },
+    );
+}
+
 /// Writes the phase, and reserves address and ports in the bridge network.
 fn intent(shared: &Shared, record: &ContainerRecord) -> Result<Option<Claims>> {
     let row = record.clone();
-    shared
-        .db
-        .write(Durability::Normal, move |tx| row.update(tx))?;
     if record.config.network.mode != "bridge" {
+        shared
+            .db
+            .write(Durability::Normal, move |tx| row.update(tx))?;
         return Ok(None);
     }
-    let claimed = shared.networks.claim(&ClaimRequest {
+    let request = ClaimRequest {
         id: &record.id,
         name: record.name.as_str(),
         config: &record.config,
-    });
+        intent: Box::new(move |tx| row.update(tx)),
+    };
+    let claimed = shared.networks.claim(request);
     if claimed.is_err() {
         take_back(shared, &record.id);
     }
@@ -312,24 +326,14 @@ pub(super) fn hostname_of(
 }
 
 fn mount_root(shared: &Shared, record: &ContainerRecord) -> Result<OwnedFd> {
-    let (lowers, upper, work) =
-        shared
-            .images
-            .snapshot_directories(&record.id)
-            .ok_or_else(|| {
-                Error::internal(format!(
-                    "the file system of container {} is missing",
-                    record.id
-                ))
-            })?;
-    rootfs::mount_overlay(
-        &OverlayDirectories {
-            lowers,
-            upper,
-            work,
-        },
-        record.config.auto_remove,
-    )
+    let snapshot = shared.images.snapshot_directories(&record.id);
+    let snapshot = snapshot.ok_or_else(|| {
+        Error::internal(format!(
+            "the file system of container {} is missing",
+            record.id
+        ))
+    })?;
+    rootfs::mount_overlay(&snapshot, record.config.auto_remove)
 }
 
 pub(crate) fn resolve_user(

@@ -11,13 +11,16 @@ use gantry_image::{
 use gantry_oci::{Platform, Reference};
 use gantry_state::Database;
 use indexmap::IndexMap;
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// The vocabulary of the `image` crate that callers of this service need.
 pub mod types {
-    pub use gantry_image::{HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed};
+    pub use gantry_image::{
+        HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed,
+    };
 }
 
 /// The service for the noun. Cheap to clone.
@@ -26,6 +29,17 @@ pub struct Images {
     store: gantry_image::Images,
     /// For events and uses; set once the rest of the engine exists.
     shared: Arc<OnceLock<Weak<Shared>>>,
+    /// Where containers' layers are: asked for at each change of a container, and never changing.
+    snapshots: Arc<Mutex<HashMap<ContainerId, Arc<SnapshotDirectories>>>>,
+}
+
+/// The directories of a container's file system.
+#[derive(Debug)]
+pub(crate) struct SnapshotDirectories {
+    /// Topmost first.
+    pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) upper: PathBuf,
+    pub(crate) work: PathBuf,
 }
 
 /// What a prune removed.
@@ -44,6 +58,7 @@ impl Images {
         Ok(Self {
             store,
             shared: Arc::default(),
+            snapshots: Arc::default(),
         })
     }
 
@@ -224,21 +239,39 @@ impl Images {
         self.store.prepare_snapshot(id, image).map(drop)
     }
 
-    /// Lower directories (topmost first), upper and work.
+    /// Where a container's layers are; none if it has no snapshot.
     pub(crate) fn snapshot_directories(
         &self,
         id: &ContainerId,
-    ) -> Option<(Vec<PathBuf>, PathBuf, PathBuf)> {
+    ) -> Option<Arc<SnapshotDirectories>> {
+        if let Some(known) = self.snapshot_table().get(id) {
+            return Some(known.clone());
+        }
         let snapshot = self.store.snapshot(id).ok()?;
         let RootfsMount::Overlay {
             lowers,
             upper,
             work,
         } = self.store.mount_description(&snapshot);
-        Some((lowers, upper, work))
+        let found = Arc::new(SnapshotDirectories {
+            lowers,
+            upper,
+            work,
+        });
+        self.snapshot_table().insert(id.clone(), found.clone());
+        Some(found)
+    }
+
+    fn snapshot_table(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<ContainerId, Arc<SnapshotDirectories>>> {
+        self.snapshots
+            .lock()
+            .expect("no code panics while it holds the table")
     }
 
     pub(crate) fn remove_snapshot(&self, id: &ContainerId) -> Result<()> {
+        self.snapshot_table().remove(id);
         self.store.remove_snapshot(id)
     }
 

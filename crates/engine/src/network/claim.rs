@@ -31,6 +31,8 @@ pub(crate) struct ClaimRequest<'a> {
     pub(crate) id: &'a ContainerId,
     pub(crate) name: &'a str,
     pub(crate) config: &'a Config,
+    /// Written in the same transaction as the address.
+    pub(crate) intent: Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>,
 }
 
 impl Claims {
@@ -53,7 +55,7 @@ impl Claims {
 
 impl Networks {
     /// Reserves an address and the published ports of a container that starts.
-    pub(crate) fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claims> {
+    pub(crate) fn claim(&self, request: ClaimRequest<'_>) -> Result<Claims> {
         let facts = self
             .bridge()
             .ok_or_else(|| Error::not_found("network bridge not found"))?;
@@ -73,7 +75,7 @@ impl Networks {
                 random[0], random[1], random[2], random[3], random[4], random[5],
             ]),
         };
-        let address = self.claim_address(request.id, &endpoint_id, mac, facts)?;
+        let address = self.claim_address(request.id, &endpoint_id, mac, facts, request.intent)?;
         let (published, sockets) = self
             .reserve_ports(request.config, address)
             .map_err(&failed)?;
@@ -104,6 +106,7 @@ impl Networks {
         endpoint_id: &str,
         mac: MacAddress,
         facts: &BridgeFacts,
+        intent: Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>,
     ) -> Result<Ipv4Addr> {
         let network = self.id_of("bridge").unwrap_or_default();
         let last = *self
@@ -114,6 +117,7 @@ impl Networks {
         let (subnet, range, gateway) = (facts.subnet, facts.range, facts.gateway);
         let (container, endpoint) = (id.as_str().to_owned(), endpoint_id.to_owned());
         let address = self.inner.database.write(Durability::Normal, move |tx| {
+            intent(tx)?;
             let mut statement = tx
                 .prepare_cached("SELECT ipv4 FROM endpoint WHERE network = ?1")
                 .map_err(sql_error)?;
@@ -126,7 +130,12 @@ impl Networks {
             tx.prepare_cached("DELETE FROM endpoint WHERE container = ?1")
                 .and_then(|mut statement| statement.execute([&container]))
                 .map_err(sql_error)?;
-            let address = ipam::next_free_in(subnet, range, |ip| ip == gateway || taken.contains(&ip), last)?;
+            let address = ipam::next_free_in(
+                subnet,
+                range,
+                |ip| ip == gateway || taken.contains(&ip),
+                last,
+            )?;
             tx.prepare_cached(
                 "INSERT INTO endpoint (id, container, network, mac, ipv4) VALUES (?1,?2,?3,?4,?5)",
             )
@@ -164,7 +173,9 @@ impl Networks {
         let mut sockets = Vec::new();
         for binding in bindings {
             let reservation = self.reserve_one(&binding, address, &taken)?;
-            let host_ip = binding.host_ip.unwrap_or(self.inner.settings.default_host_ip);
+            let host_ip = binding
+                .host_ip
+                .unwrap_or(self.inner.settings.default_host_ip);
             published.push(PublishedPort {
                 protocol: port_protocol(binding.container.protocol),
                 host_ip,
@@ -184,7 +195,9 @@ impl Networks {
         address: Ipv4Addr,
         taken: &[PublishedPort],
     ) -> Result<port::Reservation> {
-        let host_ip = binding.host_ip.unwrap_or(self.inner.settings.default_host_ip);
+        let host_ip = binding
+            .host_ip
+            .unwrap_or(self.inner.settings.default_host_ip);
         if host_ip.is_ipv6() {
             // The default bridge has no IPv6; an address of the other family cannot lead to it.
             return Err(Error::not_implemented(format!(
@@ -199,7 +212,11 @@ impl Networks {
             ))
         };
         let Some((first, last)) = binding.host_ports else {
-            let mut last = self.inner.last_port.lock().expect("no code panics while it holds the port");
+            let mut last = self
+                .inner
+                .last_port
+                .lock()
+                .expect("no code panics while it holds the port");
             let free = port::reserve_any(protocol, &[host_ip], port::ephemeral_range()?, *last)
                 .map_err(|error| words(0, error))?;
             *last = Some(free.port);
@@ -211,7 +228,9 @@ impl Networks {
             let is_ours = taken.iter().any(|port| {
                 port.protocol == protocol
                     && port.host_port == number
-                    && (port.host_ip == host_ip || port.host_ip.is_unspecified() || host_ip.is_unspecified())
+                    && (port.host_ip == host_ip
+                        || port.host_ip.is_unspecified()
+                        || host_ip.is_unspecified())
             });
             result = if is_ours {
                 Err(already_allocated(host_ip, number))
@@ -253,7 +272,9 @@ fn wanted_bindings(config: &Config) -> Vec<PortBinding> {
 
 /// Docker's words for a port that another container publishes.
 fn already_allocated(host_ip: IpAddr, port: u16) -> Error {
-    Error::internal(format!("Bind for {host_ip}:{port} failed: port is already allocated"))
+    Error::internal(format!(
+        "Bind for {host_ip}:{port} failed: port is already allocated"
+    ))
 }
 
 fn insert_ports(tx: &Transaction<'_>, endpoint: &str, ports: &[PublishedPort]) -> Result<()> {

@@ -64,7 +64,14 @@ fn resolv_conf(input: &FilesInput<'_>) -> String {
     } else {
         (resolv_conf::HOST_FILE, host)
     };
-    resolv_conf::render_bridge(Source { path, text: &text, has_v6: false }, &overrides)
+    resolv_conf::render_bridge(
+        Source {
+            path,
+            text: &text,
+            has_v6: false,
+        },
+        &overrides,
+    )
 }
 
 fn hosts(input: &FilesInput<'_>) -> Result<String> {

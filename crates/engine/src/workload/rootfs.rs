@@ -1,20 +1,13 @@
 //! Root file systems and mount sources as detached mounts: the host never lists them, and nothing is left to unmount.
 
+use crate::image::SnapshotDirectories;
 use gantry_base::{Context, Error, Result};
 use gantry_sys::mount::{self, Layer, Overlay};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The directories of an overlay.
-pub(crate) struct OverlayDirectories {
-    /// Topmost first.
-    pub(crate) lowers: Vec<PathBuf>,
-    pub(crate) upper: PathBuf,
-    pub(crate) work: PathBuf,
-}
-
 /// Mounts a container's root, detached. `volatile`: never written back, for containers that vanish with their run.
-pub(crate) fn mount_overlay(directories: &OverlayDirectories, volatile: bool) -> Result<OwnedFd> {
+pub(crate) fn mount_overlay(directories: &SnapshotDirectories, volatile: bool) -> Result<OwnedFd> {
     if volatile {
         forget_volatile(&directories.work);
     }
