@@ -10,46 +10,46 @@ use std::path::{Path, PathBuf};
 /// The keys that this program reads; others are left alone.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// Headers of each request.
     #[serde(rename = "HttpHeaders")]
-    pub http_headers: BTreeMap<String, String>,
-    pub ps_format: String,
-    pub images_format: String,
-    pub networks_format: String,
-    pub volumes_format: String,
-    pub stats_format: String,
-    pub detach_keys: String,
-    pub current_context: String,
-    pub prune_filters: Vec<String>,
+    pub(crate) http_headers: BTreeMap<String, String>,
+    pub(crate) ps_format: String,
+    pub(crate) images_format: String,
+    pub(crate) networks_format: String,
+    pub(crate) volumes_format: String,
+    pub(crate) stats_format: String,
+    pub(crate) detach_keys: String,
+    pub(crate) current_context: String,
+    pub(crate) prune_filters: Vec<String>,
     /// Host or `default` → variables that new containers get.
-    pub proxies: BTreeMap<String, ProxyConfig>,
+    pub(crate) proxies: BTreeMap<String, ProxyConfig>,
     /// Registry → credentials.
-    pub auths: BTreeMap<String, AuthConfig>,
+    pub(crate) auths: BTreeMap<String, AuthConfig>,
 }
 
 /// Variables for containers behind a proxy.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[expect(clippy::struct_field_names, reason = "the names of the file's keys")]
-pub struct ProxyConfig {
-    pub http_proxy: String,
-    pub https_proxy: String,
-    pub no_proxy: String,
-    pub ftp_proxy: String,
-    pub all_proxy: String,
+pub(crate) struct ProxyConfig {
+    pub(crate) http_proxy: String,
+    pub(crate) https_proxy: String,
+    pub(crate) no_proxy: String,
+    pub(crate) ftp_proxy: String,
+    pub(crate) all_proxy: String,
 }
 
 /// Credentials of one registry.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct AuthConfig {
+pub(crate) struct AuthConfig {
     /// `user:password` in base64.
-    pub auth: String,
+    pub(crate) auth: String,
     #[serde(rename = "identitytoken")]
-    pub identity_token: String,
+    pub(crate) identity_token: String,
     #[serde(rename = "registrytoken")]
-    pub registry_token: String,
+    pub(crate) registry_token: String,
 }
 
 impl ConfigFile {
@@ -57,7 +57,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// A file that cannot be read, or is not JSON.
-    pub fn read(directory: &Path) -> Outcome<Self> {
+    pub(crate) fn read(directory: &Path) -> Outcome<Self> {
         let path = directory.join("config.json");
         match std::fs::read(&path) {
             Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Ok(Self::default()),
@@ -76,7 +76,7 @@ impl ConfigFile {
         }
     }
     /// The proxy variables for containers on the daemon at `host`, upper and lower case.
-    pub fn proxy_variables(&self, host: &str) -> Vec<(String, String)> {
+    pub(crate) fn proxy_variables(&self, host: &str) -> Vec<(String, String)> {
         let Some(proxy) = self
             .proxies
             .get(host)
@@ -105,7 +105,7 @@ impl ConfigFile {
 }
 
 /// `--config`, `DOCKER_CONFIG` or `~/.docker`.
-pub fn directory(given: &str) -> PathBuf {
+pub(crate) fn directory(given: &str) -> PathBuf {
     if !given.is_empty() {
         return PathBuf::from(given);
     }

@@ -3,38 +3,38 @@
 use gantry_base::Error;
 
 /// What a command returns.
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// The end of a command that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit status.
-    pub status: i32,
+    pub(crate) status: i32,
     /// Printed on standard error with a newline, unless empty.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
     /// Ends with status 1 and a text.
-    pub fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             status: 1,
             message: message.into(),
         }
     }
     /// Ends with `status` and says nothing.
-    pub fn silent(status: i32) -> Self {
+    pub(crate) fn silent(status: i32) -> Self {
         Self {
             status,
             message: String::new(),
         }
     }
     /// The same text with another status.
-    pub fn with_status(self, status: i32) -> Self {
+    pub(crate) fn with_status(self, status: i32) -> Self {
         Self { status, ..self }
     }
     /// Several failures of one command, a line each.
-    pub fn joined(failures: Vec<String>) -> Outcome {
+    pub(crate) fn joined(failures: Vec<String>) -> Outcome {
         if failures.is_empty() {
             Ok(())
         } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The check of one `--filter`.
-pub fn check(text: &str) -> Result<(), String> {
+pub(crate) fn check(text: &str) -> Result<(), String> {
     if text.is_empty() || text.contains('=') {
         return Ok(());
     }
@@ -11,7 +11,7 @@ pub fn check(text: &str) -> Result<(), String> {
 }
 
 /// All filters as the value of the query `filters`; empty where there are none.
-pub fn to_query<T: AsRef<str>>(filters: &[T]) -> String {
+pub(crate) fn to_query<T: AsRef<str>>(filters: &[T]) -> String {
     let mut map: BTreeMap<String, BTreeMap<String, bool>> = BTreeMap::new();
     for filter in filters {
         if let Some((key, value)) = filter.as_ref().split_once('=') {

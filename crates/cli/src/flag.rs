@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 /// Checks one value; the error says what is wrong with it.
-pub type Check = fn(&str) -> Result<(), String>;
+pub(crate) type Check = fn(&str) -> Result<(), String>;
 
 /// A flag: how it is written, what it takes, how help shows it.
 #[derive(Clone)]
-pub struct Flag {
+pub(crate) struct Flag {
     pub(crate) long: &'static str,
     pub(crate) short: Option<char>,
     pub(crate) aliases: &'static [&'static str],
@@ -34,71 +34,71 @@ impl Flag {
         }
     }
     /// `--long`, `--long=false`
-    pub const fn boolean(long: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn boolean(long: &'static str, about: &'static str) -> Self {
         Self {
             check: Some(check_boolean),
             ..Self::with(long, "", about)
         }
     }
     /// `--long TEXT`; the last one counts.
-    pub const fn text(long: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn text(long: &'static str, about: &'static str) -> Self {
         Self::with(long, "string", about)
     }
     /// `--long NUMBER`
-    pub const fn integer(long: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn integer(long: &'static str, about: &'static str) -> Self {
         Self {
             check: Some(check_integer),
             ..Self::with(long, "int", about)
         }
     }
     /// `--long VALUE`, as often as wanted.
-    pub const fn list(long: &'static str, about: &'static str) -> Self {
+    pub(crate) const fn list(long: &'static str, about: &'static str) -> Self {
         Self {
             ..Self::with(long, "list", about)
         }
     }
     /// `--filter KEY=VALUE`, as often as wanted.
-    pub const fn filter(about: &'static str) -> Self {
+    pub(crate) const fn filter(about: &'static str) -> Self {
         Self {
             check: Some(crate::filter::check),
             ..Self::with("filter", "filter", about)
         }
     }
     /// `--format TEMPLATE` for lists, which can be tables.
-    pub const fn format() -> Self {
+    pub(crate) const fn format() -> Self {
         Self::text("format", FORMAT_ABOUT)
     }
     /// `--format TEMPLATE` for what has no table.
-    pub const fn format_without_table() -> Self {
+    pub(crate) const fn format_without_table() -> Self {
         Self::text("format", INSPECT_FORMAT_ABOUT)
     }
     /// With a one-letter form.
-    pub const fn short(mut self, short: char) -> Self {
+    pub(crate) const fn short(mut self, short: char) -> Self {
         self.short = Some(short);
         self
     }
     /// Also known by these names, which help does not show.
-    pub const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
+    pub(crate) const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
     /// With another word after the name in help.
-    pub const fn type_name(mut self, type_name: &'static str) -> Self {
+    pub(crate) const fn type_name(mut self, type_name: &'static str) -> Self {
         self.type_name = type_name;
         self
     }
     /// With a default that help shows.
-    pub const fn default(mut self, default: &'static str) -> Self {
+    pub(crate) const fn default(mut self, default: &'static str) -> Self {
         self.default = default;
         self
     }
     /// With a check of each value.
-    pub const fn check(mut self, check: Check) -> Self {
+    pub(crate) const fn check(mut self, check: Check) -> Self {
         self.check = Some(check);
         self
     }
     /// Accepted, but not shown in help.
-    pub const fn hidden(mut self) -> Self {
+    pub(crate) const fn hidden(mut self) -> Self {
         self.is_hidden = true;
         self
     }
@@ -126,12 +126,12 @@ const INSPECT_FORMAT_ABOUT: &str = "Format output using a custom template:
 
 /// What a command line said: values by flag, in order, and the arguments.
 #[derive(Debug, Default)]
-pub struct Given {
+pub(crate) struct Given {
     values: HashMap<&'static str, Vec<String>>,
     /// What is not a flag.
-    pub arguments: Vec<String>,
+    pub(crate) arguments: Vec<String>,
     /// `docker run` or `docker container run`.
-    pub invoked: String,
+    pub(crate) invoked: String,
 }
 
 impl Given {
@@ -139,33 +139,33 @@ impl Given {
         self.values.insert(name, values);
     }
     /// Whether the flag was given at all.
-    pub fn is_given(&self, name: &str) -> bool {
+    pub(crate) fn is_given(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
     /// A boolean flag.
-    pub fn bool(&self, name: &str) -> bool {
+    pub(crate) fn bool(&self, name: &str) -> bool {
         self.bool_or(name, false)
     }
     /// A boolean flag with a default.
-    pub fn bool_or(&self, name: &str, default: bool) -> bool {
+    pub(crate) fn bool_or(&self, name: &str, default: bool) -> bool {
         self.values
             .get(name)
             .and_then(|values| values.last())
             .map_or(default, |text| parse_boolean(text) == Some(true))
     }
     /// A text flag, empty if not given.
-    pub fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         self.values
             .get(name)
             .and_then(|values| values.last())
             .map_or("", String::as_str)
     }
     /// A number; its flag's check made sure that it is one.
-    pub fn integer(&self, name: &str) -> i64 {
+    pub(crate) fn integer(&self, name: &str) -> i64 {
         parse_integer(self.text(name)).unwrap_or(0)
     }
     /// A number with a default.
-    pub fn integer_or(&self, name: &str, default: i64) -> i64 {
+    pub(crate) fn integer_or(&self, name: &str, default: i64) -> i64 {
         if self.is_given(name) {
             self.integer(name)
         } else {
@@ -173,13 +173,13 @@ impl Given {
         }
     }
     /// All values of a repeated flag.
-    pub fn list(&self, name: &str) -> &[String] {
+    pub(crate) fn list(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 }
 
 /// The words that Go takes for booleans.
-pub fn parse_boolean(text: &str) -> Option<bool> {
+pub(crate) fn parse_boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
@@ -194,7 +194,7 @@ fn check_boolean(text: &str) -> Result<(), String> {
 }
 
 /// A number as Go reads it with base 0: decimal, `0x…`, `0o…`, `0…`, `0b…`, with underscores.
-pub fn parse_integer(text: &str) -> Option<i64> {
+pub(crate) fn parse_integer(text: &str) -> Option<i64> {
     let (is_negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

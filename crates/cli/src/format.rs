@@ -1,5 +1,6 @@
 //! Sizes, texts and tables for people.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 /// `units.HumanSizeWithPrecision(size, 4)`: powers of 1000, four significant digits.
@@ -157,6 +158,37 @@ pub(crate) fn short_id(id: &str) -> String {
     digits.chars().take(12).collect()
 }
 
+/// Digits in texts compare as numbers.
+pub(crate) fn natural_order(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a, b);
+    loop {
+        let (Some(first), Some(second)) = (a.chars().next(), b.chars().next()) else {
+            return a.len().cmp(&b.len());
+        };
+        if first.is_ascii_digit() && second.is_ascii_digit() {
+            let digits = |text: &str| {
+                text.find(|c: char| !c.is_ascii_digit())
+                    .unwrap_or(text.len())
+            };
+            let (left, right) = (digits(a), digits(b));
+            let (x, y) = (
+                a[..left].trim_start_matches('0'),
+                b[..right].trim_start_matches('0'),
+            );
+            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(y));
+            if order.is_ne() {
+                return order;
+            }
+            (a, b) = (&a[left..], &b[right..]);
+            continue;
+        }
+        if first != second {
+            return first.cmp(&second);
+        }
+        (a, b) = (&a[first.len_utf8()..], &b[second.len_utf8()..]);
+    }
+}
+
 /// Aligns cells that are separated by tabs, as Go's tabwriter with a least width of 10 and padding of 3.
 pub(crate) fn tabulate(text: &str) -> String {
     tabulate_with(text, 10, 3)
@@ -243,5 +275,15 @@ mod tests {
         assert_eq!(ellipsis("abcdef", 4), "abc…");
         assert_eq!(ellipsis("abcd", 4), "abcd");
         assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
+    }
+
+    #[test]
+    fn ports_sort_as_numbers() {
+        assert_eq!(natural_order("80/tcp", "443/tcp"), Ordering::Less);
+        assert_eq!(
+            natural_order("80/tcp -> 1:9", "80/tcp -> 1:10"),
+            Ordering::Less
+        );
+        assert_eq!(natural_order("a", "a"), Ordering::Equal);
     }
 }

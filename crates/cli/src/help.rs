@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 const DEFAULT_WIDTH: usize = 80;
 
 /// The help of one command.
-pub fn of_command(command: &Command, program: &str, invoked: &str) -> String {
+pub(crate) fn of_command(command: &Command, program: &str, invoked: &str) -> String {
     let arguments = command.usage_arguments();
     let space = if arguments.is_empty() { "" } else { " " };
     let mut text = format!("Usage:  {invoked}{space}{arguments}\n\n{}\n", command.about);
@@ -23,7 +23,7 @@ pub fn of_command(command: &Command, program: &str, invoked: &str) -> String {
 }
 
 /// The help of a noun.
-pub fn of_group(group: &Group, program: &str) -> String {
+pub(crate) fn of_group(group: &Group, program: &str) -> String {
     let mut text = format!(
         "Usage:  {program} {} COMMAND\n\n{}\n\nCommands:\n",
         group.name, group.about
@@ -42,7 +42,7 @@ pub fn of_group(group: &Group, program: &str) -> String {
 }
 
 /// The help of the whole program.
-pub fn of_program(program: &str, global_flags: &[Flag]) -> String {
+pub(crate) fn of_program(program: &str, global_flags: &[Flag]) -> String {
     const COMMON: &[&str] = &["run", "exec", "ps", "pull", "images", "version", "info"];
     let mut text = format!(
         "Usage:  {program} [OPTIONS] COMMAND\n\nA container platform\n\nCommon Commands:\n"
@@ -91,7 +91,7 @@ fn push_rows(text: &mut String, rows: &[(&str, &str)]) {
 }
 
 /// The options, sorted by name, one column for names and one for what they do.
-pub fn of_flags(flags: &[Flag]) -> String {
+pub(crate) fn of_flags(flags: &[Flag]) -> String {
     of_flags_wrapped(flags, width())
 }
 

@@ -3,7 +3,7 @@
 //! Start reading at [`main`]; `command` is the table of commands, `container_options` maps the flags of `run` and `create`,
 //! `template` is the language of `--format`. Does not touch containers, images or the host by any other way than the API.
 
-pub mod command;
+mod command;
 mod config_file;
 mod container_options;
 mod failure;

@@ -58,6 +58,20 @@ impl Listing<'_> {
         Ok(if is_table { tabulate(&text) } else { text })
     }
 
+    /// Whether the template can be read, and evaluated for a row.
+    ///
+    /// # Errors
+    /// Docker's texts for both.
+    pub(crate) fn check(&self, row: Fields) -> Outcome {
+        let template = Template::parse(&self.format)
+            .map_err(|error| Failure::new(format!("failed to parse template: {error}")))?;
+        let failure = |error| Failure::new(format!("failed to execute template: {error}"));
+        template
+            .execute(&record(self.type_name, row), Rules::default())
+            .map_err(failure)?;
+        Ok(())
+    }
+
     fn header_row(&self) -> Value {
         let mut words: IndexMap<String, Value> = self
             .header

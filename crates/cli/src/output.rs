@@ -5,12 +5,12 @@
 use std::io::{self, IsTerminal, Write};
 
 /// Writes text to standard output.
-pub fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     write_bytes(Stream::Stdout, text.as_bytes());
 }
 
 /// Writes text and a newline to standard output.
-pub fn print_line(text: &str) {
+pub(crate) fn print_line(text: &str) {
     let mut line = String::with_capacity(text.len() + 1);
     line.push_str(text);
     line.push('\n');
@@ -18,7 +18,7 @@ pub fn print_line(text: &str) {
 }
 
 /// Writes text and a newline to standard error.
-pub fn print_error_line(text: &str) {
+pub(crate) fn print_error_line(text: &str) {
     let mut line = String::with_capacity(text.len() + 1);
     line.push_str(text);
     line.push('\n');
@@ -27,7 +27,7 @@ pub fn print_error_line(text: &str) {
 
 /// Which of the two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -36,7 +36,7 @@ pub enum Stream {
 
 impl Stream {
     /// Whether a person reads it.
-    pub fn is_terminal(self) -> bool {
+    pub(crate) fn is_terminal(self) -> bool {
         match self {
             Self::Stdout => io::stdout().is_terminal(),
             Self::Stderr => io::stderr().is_terminal(),
@@ -45,7 +45,7 @@ impl Stream {
 }
 
 /// Writes bytes at once, without waiting for a newline.
-pub fn write_bytes(stream: Stream, bytes: &[u8]) {
+pub(crate) fn write_bytes(stream: Stream, bytes: &[u8]) {
     if let Err(error) = try_write(stream, bytes)
         && error.kind() == io::ErrorKind::BrokenPipe
     {

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 const ARGUMENTS: &str = "ARGUMENTS";
 
 /// What a command line asks for.
-pub enum Request {
+pub(crate) enum Request {
     /// Show the help of the command.
     Help,
     /// Run the command.
@@ -21,7 +21,7 @@ pub enum Request {
 ///
 /// # Errors
 /// Docker's texts and statuses: 125 for flags, 1 for arguments.
-pub fn parse(command: &Command, invoked: &str, arguments: &[OsString]) -> Outcome<Request> {
+pub(crate) fn parse(command: &Command, invoked: &str, arguments: &[OsString]) -> Outcome<Request> {
     let flags = command.all_flags();
     let usage = Usage {
         invoked,
@@ -37,7 +37,7 @@ pub fn parse(command: &Command, invoked: &str, arguments: &[OsString]) -> Outcom
 }
 
 /// How errors describe a command.
-pub struct Usage<'a> {
+pub(crate) struct Usage<'a> {
     pub(crate) invoked: &'a str,
     pub(crate) usage: &'a str,
 }
@@ -68,7 +68,7 @@ impl Usage<'_> {
 ///
 /// # Errors
 /// Unknown flags, missing and wrong values, with status 125.
-pub fn read_flags(
+pub(crate) fn read_flags(
     flags: &[Flag],
     is_interspersed: bool,
     arguments: &[OsString],
@@ -114,7 +114,7 @@ pub fn read_flags(
 }
 
 /// The clap command of some flags; also what completion scripts are made of.
-pub fn clap_command(flags: &[Flag], is_interspersed: bool) -> clap::Command {
+pub(crate) fn clap_command(flags: &[Flag], is_interspersed: bool) -> clap::Command {
     let arguments = Arg::new(ARGUMENTS)
         .num_args(0..)
         .trailing_var_arg(!is_interspersed);
@@ -127,7 +127,7 @@ pub fn clap_command(flags: &[Flag], is_interspersed: bool) -> clap::Command {
 }
 
 /// One flag for clap.
-pub fn clap_arg(flag: &Flag) -> Arg {
+pub(crate) fn clap_arg(flag: &Flag) -> Arg {
     let arg = Arg::new(flag.long)
         .long(flag.long)
         .aliases(flag.aliases)

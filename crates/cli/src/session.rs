@@ -14,9 +14,9 @@ const GANTRY_SOCKET: &str = "/run/gantry/gantry.sock";
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// One invocation of the program.
-pub struct Session {
+pub(crate) struct Session {
     /// `docker` or `gantry`, as the user called it.
-    pub program: &'static str,
+    pub(crate) program: &'static str,
     globals: Given,
     config: OnceCell<ConfigFile>,
     client: OnceCell<Client>,
@@ -25,7 +25,7 @@ pub struct Session {
 
 impl Session {
     /// Opens nothing yet. `globals` are the flags before the command.
-    pub fn new(program: &'static str, globals: Given) -> Self {
+    pub(crate) fn new(program: &'static str, globals: Given) -> Self {
         Self {
             program,
             globals,
@@ -38,7 +38,7 @@ impl Session {
     ///
     /// # Errors
     /// The file is there, but cannot be read.
-    pub fn config(&self) -> Outcome<&ConfigFile> {
+    pub(crate) fn config(&self) -> Outcome<&ConfigFile> {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
@@ -49,7 +49,7 @@ impl Session {
     ///
     /// # Errors
     /// An address or an option that is not supported.
-    pub fn client(&self) -> Outcome<&Client> {
+    pub(crate) fn client(&self) -> Outcome<&Client> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
@@ -60,7 +60,7 @@ impl Session {
     ///
     /// # Errors
     /// What `future` returns; or the system gives us no event queue.
-    pub fn block_on<T>(&self, future: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         let runtime = if let Some(runtime) = self.runtime.get() {
             runtime
         } else {
@@ -105,7 +105,7 @@ impl Session {
                     "conflicting options: cannot specify both --host and --context",
                 ));
             }
-            return Ok(Endpoint::parse(host)?);
+            return parse_endpoint(host);
         }
         let is_gantry = self.program == "gantry";
         let from_environment = is_gantry
@@ -115,7 +115,7 @@ impl Session {
         if context.is_empty()
             && let Some(host) = from_environment
         {
-            return Ok(Endpoint::parse(&host)?);
+            return parse_endpoint(&host);
         }
         let from_environment = environment("DOCKER_CONTEXT");
         let context = match (context, &from_environment) {
@@ -175,7 +175,15 @@ impl Drop for Session {
     }
 }
 
+fn parse_endpoint(host: &str) -> Outcome<Endpoint> {
+    Endpoint::parse(host).map_err(|error| {
+        Failure::new(format!(
+            "Failed to initialize: unable to resolve docker endpoint: {error}"
+        ))
+    })
+}
+
 /// A variable that is set and not empty.
-pub fn environment(name: &str) -> Option<String> {
+pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

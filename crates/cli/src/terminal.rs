@@ -8,17 +8,17 @@ use std::sync::Mutex;
 static SAVED: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Whether standard input is a terminal.
-pub fn stdin_is_terminal() -> bool {
+pub(crate) fn stdin_is_terminal() -> bool {
     isatty(rustix::stdio::stdin())
 }
 
 /// Whether standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
+pub(crate) fn stdout_is_terminal() -> bool {
     isatty(rustix::stdio::stdout())
 }
 
 /// Rows and columns of the terminal on standard output.
-pub fn size() -> Option<(u16, u16)> {
+pub(crate) fn size() -> Option<(u16, u16)> {
     tcgetwinsize(rustix::stdio::stdout())
         .ok()
         .map(|size| (size.ws_row, size.ws_col))
@@ -26,7 +26,7 @@ pub fn size() -> Option<(u16, u16)> {
 }
 
 /// Rows and columns of the terminal on standard input.
-pub fn size_of_stdin() -> Option<(u16, u16)> {
+pub(crate) fn size_of_stdin() -> Option<(u16, u16)> {
     tcgetwinsize(rustix::stdio::stdin())
         .ok()
         .map(|size| (size.ws_row, size.ws_col))
@@ -34,14 +34,14 @@ pub fn size_of_stdin() -> Option<(u16, u16)> {
 }
 
 /// A terminal in raw mode until this is dropped.
-pub struct RawMode(());
+pub(crate) struct RawMode(());
 
 impl RawMode {
     /// Hands each key through as it is. Nothing happens where standard input is no terminal.
     ///
     /// # Errors
     /// The terminal refuses.
-    pub fn enter() -> Outcome<Self> {
+    pub(crate) fn enter() -> Outcome<Self> {
         if !stdin_is_terminal() {
             return Ok(Self(()));
         }
@@ -68,7 +68,7 @@ impl Drop for RawMode {
 }
 
 /// Gives the terminal back as it was before raw mode, if it was changed.
-pub fn restore() {
+pub(crate) fn restore() {
     let saved = SAVED
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -80,7 +80,7 @@ pub fn restore() {
 }
 
 /// Docker's refusal of `-t` with an input that is no terminal.
-pub fn check_tty(is_attached: bool, is_tty: bool) -> Outcome {
+pub(crate) fn check_tty(is_attached: bool, is_tty: bool) -> Outcome {
     if is_attached && is_tty && !stdin_is_terminal() {
         return Err(Failure::new("the input device is not a TTY"));
     }

@@ -35,7 +35,7 @@ impl Endpoint {
                 "unable to connect to {text:?}: {scheme} is not supported yet"
             ))),
             _ => Err(Error::invalid(format!(
-                "invalid bind address (unable to parse docker host `{text}`)"
+                "invalid bind address format: {text}"
             ))),
         }
     }

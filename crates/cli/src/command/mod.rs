@@ -14,7 +14,7 @@ use crate::session::Session;
 
 /// How many arguments a command takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arity {
+pub(crate) enum Arity {
     None,
     Exactly(usize),
     AtLeast(usize),
@@ -23,7 +23,7 @@ pub enum Arity {
 }
 
 /// One command.
-pub struct Command {
+pub(crate) struct Command {
     /// The noun it belongs to; empty for commands that have none.
     pub(crate) group: &'static str,
     /// Its names under the noun, the canonical one first.
@@ -69,7 +69,7 @@ impl Command {
 }
 
 /// A noun.
-pub struct Group {
+pub(crate) struct Group {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     /// Docker's verbs that are refused by name.
@@ -77,7 +77,7 @@ pub struct Group {
 }
 
 /// All nouns.
-pub static GROUPS: &[Group] = &[
+pub(crate) static GROUPS: &[Group] = &[
     Group {
         name: "container",
         about: "Manage containers",
@@ -133,7 +133,7 @@ static UNSUPPORTED: &[&str] = &[
 ];
 
 /// All commands.
-pub static COMMANDS: &[&Command] = &[
+pub(crate) static COMMANDS: &[&Command] = &[
     &container::attach::COMMAND,
     &container::create::COMMAND,
     &container::exec::COMMAND,

@@ -4,7 +4,7 @@ use super::{device, limit, mount, network, value};
 use crate::flag::{Flag, check_unsigned, check_unsigned_16};
 
 /// Every flag that describes a container, in no order: help sorts them.
-pub fn flags() -> Vec<Flag> {
+pub(crate) fn flags() -> Vec<Flag> {
     let mut flags = identity();
     flags.extend(process());
     flags.extend(resources());

@@ -204,8 +204,8 @@ fn host_config(given: &Given) -> Result<HostConfig, String> {
         volume_driver: text("volume-driver"),
         volumes_from: list("volumes-from"),
         annotations: value::to_map(given.list("annotation")),
-        cap_add: list("cap-add"),
-        cap_drop: list("cap-drop"),
+        cap_add: capabilities(given.list("cap-add")),
+        cap_drop: capabilities(given.list("cap-drop")),
         cgroupns_mode: text("cgroupns"),
         dns: Some(each(given.list("dns"), value::parse_ip)?),
         dns_options: Some(given.list("dns-option").to_vec()),
@@ -236,6 +236,20 @@ fn host_config(given: &Given) -> Result<HostConfig, String> {
     };
     resources(given, &mut host)?;
     Ok(host)
+}
+
+/// In the kernel's spelling, sorted, each once.
+fn capabilities(names: &[String]) -> Option<Vec<String>> {
+    let mut names: Vec<String> = names
+        .iter()
+        .map(|name| match name.trim().to_uppercase() {
+            name if name == "ALL" || name.starts_with("CAP_") => name,
+            name => format!("CAP_{name}"),
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    (!names.is_empty()).then_some(names)
 }
 
 fn resources(given: &Given, host: &mut HostConfig) -> Result<(), String> {

@@ -169,8 +169,8 @@ pub(super) fn mac_is_valid(text: &str) -> bool {
     matches!(groups.len(), 6 | 8 | 20) && groups.iter().all(|group| is_hex(group, 2))
 }
 
-/// Lines `KEY=value` of files, then `given`. With `is_environment`, a key alone takes its value from our environment,
-/// and is left out where it has none there.
+/// Lines `KEY=value` of files, then `given`. A key alone is left out of a file, unless `is_environment` says that it takes
+/// its value from our environment, and it has one there.
 pub(crate) fn read_pairs(
     files: &[String],
     given: &[String],
@@ -216,9 +216,7 @@ fn read_file(file: &str, is_environment: bool, pairs: &mut Vec<String>) -> Resul
         }
         if has_value {
             pairs.push(line.to_owned());
-        } else if !is_environment {
-            pairs.push(key.trim().to_owned());
-        } else if let Ok(value) = std::env::var(key.trim()) {
+        } else if is_environment && let Ok(value) = std::env::var(key.trim()) {
             pairs.push(format!("{}={value}", key.trim()));
         }
     }

@@ -6,25 +6,25 @@
 mod evaluate;
 mod function;
 mod parse;
-pub mod value;
+pub(crate) mod value;
 
-pub use value::{Record, Value};
+pub(crate) use value::{Record, Value};
 
 /// A template that was read and can be executed.
-pub struct Template {
+pub(crate) struct Template {
     nodes: Vec<parse::Node>,
     source: String,
 }
 
 /// How strict a template is with what it reads.
 #[derive(Clone, Copy, Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// A missing key of a map is an error, unless [`Rules::optional`] knows it.
-    pub missing_key_is_error: bool,
+    pub(crate) missing_key_is_error: bool,
     /// What a key that the daemon may leave out stands for.
-    pub optional: Option<fn(&str) -> Option<Value>>,
+    pub(crate) optional: Option<fn(&str) -> Option<Value>>,
     /// Functions return their argument, as in the header of a table.
-    pub is_header: bool,
+    pub(crate) is_header: bool,
 }
 
 impl Template {
@@ -32,7 +32,7 @@ impl Template {
     ///
     /// # Errors
     /// What is wrong with it, in Go's words.
-    pub fn parse(source: &str) -> Result<Self, String> {
+    pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let nodes = parse::parse(source, &function::exists)?;
         Ok(Self {
             nodes,
@@ -43,7 +43,7 @@ impl Template {
     ///
     /// # Errors
     /// What could not be evaluated, in Go's words.
-    pub fn execute(&self, data: &Value, rules: Rules) -> Result<String, String> {
+    pub(crate) fn execute(&self, data: &Value, rules: Rules) -> Result<String, String> {
         evaluate::execute(&self.nodes, &self.source, data, rules)
     }
 }

@@ -9,11 +9,11 @@ use std::fmt::{self, Write as _};
 use std::rc::Rc;
 
 /// What a method of a [`Record`] does with its arguments.
-pub type Method = Rc<dyn Fn(&[Value]) -> Result<Value, String>>;
+pub(crate) type Method = Rc<dyn Fn(&[Value]) -> Result<Value, String>>;
 
 /// A value in a template.
 #[derive(Clone, Default)]
-pub enum Value {
+pub(crate) enum Value {
     /// JSON's null, Go's nil.
     #[default]
     Nil,
@@ -36,11 +36,11 @@ pub enum Value {
 }
 
 /// Named fields of one thing; asking for another field is an error that names `type_name`.
-pub struct Record {
+pub(crate) struct Record {
     /// The name in errors.
-    pub type_name: &'static str,
+    pub(crate) type_name: &'static str,
     /// Fields and methods, sorted by name when printed as JSON.
-    pub fields: IndexMap<&'static str, Value>,
+    pub(crate) fields: IndexMap<&'static str, Value>,
 }
 
 impl Value {
@@ -48,18 +48,18 @@ impl Value {
     ///
     /// # Errors
     /// Text that is not JSON.
-    pub fn from_json(text: &[u8]) -> gantry_base::Result<Self> {
+    pub(crate) fn from_json(text: &[u8]) -> gantry_base::Result<Self> {
         serde_json::from_slice(text).map_err(|error| {
             gantry_base::Error::internal(format!("cannot read the daemon's answer: {error}"))
                 .with_source(error)
         })
     }
     /// Text.
-    pub fn text(text: impl AsRef<str>) -> Self {
+    pub(crate) fn text(text: impl AsRef<str>) -> Self {
         Self::Text(Rc::from(text.as_ref()))
     }
     /// The field `key` of an object; `Nil` where there is none.
-    pub fn get(&self, key: &str) -> &Value {
+    pub(crate) fn get(&self, key: &str) -> &Value {
         const NIL: &Value = &Value::Nil;
         match self {
             Self::Map(map) => map.get(key).unwrap_or(NIL),
@@ -68,18 +68,18 @@ impl Value {
         }
     }
     /// The field at the end of `path`.
-    pub fn at(&self, path: &[&str]) -> &Value {
+    pub(crate) fn at(&self, path: &[&str]) -> &Value {
         path.iter().fold(self, |value, key| value.get(key))
     }
     /// The text, or nothing where it is not text.
-    pub fn str(&self) -> &str {
+    pub(crate) fn str(&self) -> &str {
         match self {
             Self::Text(text) => text,
             _ => "",
         }
     }
     /// The number, or zero.
-    pub fn integer(&self) -> i64 {
+    pub(crate) fn integer(&self) -> i64 {
         match self {
             Self::Integer(number) => *number,
             #[expect(
@@ -91,18 +91,18 @@ impl Value {
         }
     }
     /// Whether this is `true`.
-    pub fn bool(&self) -> bool {
+    pub(crate) fn bool(&self) -> bool {
         matches!(self, Self::Bool(true))
     }
     /// The elements of a list; nothing for anything else.
-    pub fn list(&self) -> &[Value] {
+    pub(crate) fn list(&self) -> &[Value] {
         match self {
             Self::List(list) => list,
             _ => &[],
         }
     }
     /// The entries of an object; nothing for anything else.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
         let map = if let Self::Map(map) = self {
             Some(map)
         } else {
@@ -112,11 +112,11 @@ impl Value {
             .flat_map(|map| map.iter().map(|(key, value)| (key.as_str(), value)))
     }
     /// Whether this is null or absent.
-    pub fn is_nil(&self) -> bool {
+    pub(crate) fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)
     }
     /// Go's notion of truth: not zero, not empty, not nil.
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         match self {
             Self::Nil => false,
             Self::Bool(value) => *value,
@@ -129,7 +129,7 @@ impl Value {
         }
     }
     /// The name of the Go type that this would have, for errors.
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Nil => "nil",
             Self::Bool(_) => "bool",
@@ -143,7 +143,7 @@ impl Value {
         }
     }
     /// JSON on one line.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         go_escapes(&serde_json::to_string(self).unwrap_or_default())
     }
     fn write_go(&self, out: &mut String, is_top: bool) {
@@ -195,7 +195,7 @@ impl Value {
 }
 
 /// `%v` of a float64.
-pub fn go_float(number: f64) -> String {
+pub(crate) fn go_float(number: f64) -> String {
     let magnitude = number.abs();
     if magnitude != 0.0 && !(1e-4..1e21).contains(&magnitude) {
         let text = format!("{number:e}");

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::stream::{self, Attached, End, Resized, Signals};
 use crate::template::Value;
 use crate::terminal;
-use gantry_api::client::{Client, Request, path};
+use gantry_api::client::{Client, Request, Response, path};
 use gantry_api::types::ContainerWaitResponse;
 
 pub(crate) static COMMAND: Command = Command {
@@ -39,6 +39,8 @@ fn run(session: &Session, given: &Given) -> Outcome {
 async fn attach(session: &Session, given: &Given) -> Outcome {
     let client = session.client()?;
     let name = given.arguments[0].as_str();
+    // Asked for before the first look, so that no end is missed.
+    let end = begin_wait(client, name, "").await?;
     let container = running(client, name).await?;
     let tty = container.at(&["Config", "Tty"]).bool();
     let has_stdin = !given.bool("no-stdin");
@@ -61,13 +63,17 @@ async fn attach(session: &Session, given: &Given) -> Outcome {
     };
     tokio::select! {
         biased;
-        outcome = attached_until_end(client, name, &attached) => outcome,
+        outcome = attached_until_end(client, name, &attached, end) => outcome,
         () = stream::forward(client, name, signals) => Ok(()),
     }
 }
 
-async fn attached_until_end(client: &Client, name: &str, attached: &Attached) -> Outcome {
-    let end = begin_wait(client, name, "not-running").await?;
+async fn attached_until_end(
+    client: &Client,
+    name: &str,
+    attached: &Attached,
+    end: Response<'_>,
+) -> Outcome {
     let hijacked = open(client, name, attached).await?;
     // Between the first look and the attach it may have stopped, and nothing would ever arrive.
     running(client, name).await?;
@@ -112,17 +118,17 @@ async fn running(client: &Client, name: &str) -> Outcome<Value> {
     let state = container.get("State");
     if !state.get("Running").bool() {
         return Err(Failure::new(
-            "cannot attach to a stopped container, start it first",
+            "You cannot attach to a stopped container, start it first",
         ));
     }
     if state.get("Paused").bool() {
         return Err(Failure::new(
-            "cannot attach to a paused container, unpause it first",
+            "You cannot attach to a paused container, unpause it first",
         ));
     }
     if state.get("Restarting").bool() {
         return Err(Failure::new(
-            "cannot attach to a restarting container, wait until it is running",
+            "You cannot attach to a restarting container, wait until it is running",
         ));
     }
     Ok(container)

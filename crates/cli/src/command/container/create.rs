@@ -64,6 +64,7 @@ pub(super) fn read_request(
     if given.bool("use-api-socket") {
         return Err(refuse("--use-api-socket is not supported yet".into()));
     }
+    refuse_windows_flags(given)?;
     let host = session.client()?.endpoint().to_string();
     let proxy = session.config()?.proxy_variables(&host);
     let (image, arguments) = given
@@ -71,6 +72,14 @@ pub(super) fn read_request(
         .split_first()
         .expect("the arity asks for one argument");
     container_options::build(given, image, arguments, &proxy).map_err(refuse)
+}
+
+fn refuse_windows_flags(given: &Given) -> Outcome {
+    let flags = ["cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops"];
+    let refusals = flags.into_iter().filter(|flag| given.is_given(flag)).map(|flag| {
+        format!("\"--{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux")
+    });
+    Failure::joined(refusals.collect())
 }
 
 /// Creates the container and returns its id.

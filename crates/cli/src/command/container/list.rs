@@ -2,13 +2,13 @@
 
 use super::row;
 use crate::command::{Arity, Command};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::filter;
 use crate::flag::{Flag, Given};
 use crate::listing::Listing;
 use crate::output;
 use crate::session::Session;
-use crate::template::{Template, Value};
+use crate::template::Value;
 use gantry_api::client::Request;
 
 const TABLE: &str =
@@ -57,11 +57,15 @@ fn run(session: &Session, given: &Given) -> Outcome {
             format.to_owned()
         }
     };
-    if !format.is_empty() {
-        Template::parse(&format)
-            .map_err(|error| Failure::new(format!("failed to parse template: {error}")))?;
+    let mut listing = Listing {
+        format,
+        header: row::HEADER,
+        type_name: "*formatter.ContainerContext",
+    };
+    if !listing.format.is_empty() {
+        listing.check(row::fields(&Value::Nil, true))?;
     }
-    let wants_size = format.contains(".Size") && !quiet && !given.is_given("size");
+    let wants_size = listing.format.contains(".Size") && !quiet && !given.is_given("size");
     let with_size = given.bool("size") || wants_size;
     let last = match given.integer_or("last", -1) {
         -1 if given.bool("latest") => 1,
@@ -73,16 +77,12 @@ fn run(session: &Session, given: &Given) -> Outcome {
         .query_if(last > 0, "limit", last.to_string())
         .query_if(with_size, "size", "1")
         .query_if(!filters.is_empty(), "filters", &filters);
+    listing.format = full_format(&listing.format, quiet, with_size);
     let client = session.client()?;
     session.block_on(async {
         let answer = client.send(request).await?.bytes().await?;
         let containers = Value::from_json(&answer)?;
         let is_cut = !given.bool("no-trunc");
-        let listing = Listing {
-            format: full_format(&format, quiet, with_size),
-            header: row::HEADER,
-            type_name: "*formatter.ContainerContext",
-        };
         let rows = containers
             .list()
             .iter()

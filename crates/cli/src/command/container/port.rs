@@ -4,10 +4,10 @@ use super::inspect::inspect;
 use crate::command::{Arity, Command, no_flags};
 use crate::failure::{Failure, Outcome};
 use crate::flag::Given;
+use crate::format::natural_order;
 use crate::output;
 use crate::session::Session;
 use crate::template::Value;
-use std::cmp::Ordering;
 
 pub(crate) static COMMAND: Command = Command {
     group: "container",
@@ -70,51 +70,5 @@ fn address(host: &Value) -> String {
         format!("[{ip}]:{port}")
     } else {
         format!("{ip}:{port}")
-    }
-}
-
-/// Digits in texts compare as numbers.
-fn natural_order(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a, b);
-    loop {
-        let (Some(first), Some(second)) = (a.chars().next(), b.chars().next()) else {
-            return a.len().cmp(&b.len());
-        };
-        if first.is_ascii_digit() && second.is_ascii_digit() {
-            let digits = |text: &str| {
-                text.find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(text.len())
-            };
-            let (left, right) = (digits(a), digits(b));
-            let (x, y) = (
-                a[..left].trim_start_matches('0'),
-                b[..right].trim_start_matches('0'),
-            );
-            let order = x.len().cmp(&y.len()).then_with(|| x.cmp(y));
-            if order.is_ne() {
-                return order;
-            }
-            (a, b) = (&a[left..], &b[right..]);
-            continue;
-        }
-        if first != second {
-            return first.cmp(&second);
-        }
-        (a, b) = (&a[first.len_utf8()..], &b[second.len_utf8()..]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_sort_as_numbers() {
-        assert_eq!(natural_order("80/tcp", "443/tcp"), Ordering::Less);
-        assert_eq!(
-            natural_order("80/tcp -> 1:9", "80/tcp -> 1:10"),
-            Ordering::Less
-        );
-        assert_eq!(natural_order("a", "a"), Ordering::Equal);
     }
 }

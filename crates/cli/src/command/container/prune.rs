@@ -2,7 +2,7 @@
 
 use super::confirm;
 use crate::command::{Arity, Command};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::filter;
 use crate::flag::{Flag, Given};
 use crate::format::{float, human_size};
@@ -34,7 +34,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let question =
         "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
     if !given.bool("force") && !confirm(question) {
-        return Err(Failure::new("container prune has been cancelled"));
+        return Ok(());
     }
     let mut filters = session.config()?.prune_filters.clone();
     filters.extend_from_slice(given.list("filter"));

@@ -19,5 +19,6 @@ pub(crate) static COMMAND: Command = Command {
 };
 
 fn run(session: &Session, given: &Given) -> Outcome {
+    stop::warn_of_time(given);
     for_each(session, given, |name| stop::request(given, name, "restart"))
 }

@@ -48,7 +48,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     if given.bool("detach") {
         if !given.list("attach").is_empty() {
             let message = "conflicting options: cannot specify both --attach and --detach";
-            return Err(Failure::new(message).with_status(FAILED_STATUS));
+            return Err(Failure::new(message));
         }
         config.attach_stdin = false;
         config.attach_stdout = false;
@@ -63,12 +63,8 @@ fn run(session: &Session, given: &Given) -> Outcome {
             .await
             .map_err(|failure| graded(session, failure))?;
         if !(config.attach_stdin || config.attach_stdout || config.attach_stderr) {
-            let client = session.client()?;
-            start(client, &id)
-                .await
-                .map_err(|failure| graded(session, failure))?;
             output::print_line(&id);
-            return Ok(());
+            return start_detached(session, given, &id).await;
         }
         let signals = if given.bool_or("sig-proxy", true) {
             Some(Signals::catch()?)
@@ -82,6 +78,20 @@ fn run(session: &Session, given: &Given) -> Outcome {
             () = stream::forward(client, &id, signals) => Ok(()),
         }
     })
+}
+
+async fn start_detached(session: &Session, given: &Given, id: &str) -> Outcome {
+    let client = session.client()?;
+    let Err(failure) = start(client, id).await else {
+        return Ok(());
+    };
+    if given.bool("rm")
+        && let Ok(end) = begin_wait(client, id, "removed").await
+    {
+        // The command line is done when the container is gone.
+        let _ = exit_status(end).await;
+    }
+    Err(graded(session, failure))
 }
 
 async fn run_attached(
@@ -164,7 +174,11 @@ pub(super) async fn begin_wait<'a>(
     id: &str,
     condition: &str,
 ) -> Outcome<Response<'a>> {
-    let request = Request::post(path("containers", id, "wait")).query("condition", condition);
+    let request = Request::post(path("containers", id, "wait")).query_if(
+        !condition.is_empty(),
+        "condition",
+        condition,
+    );
     Ok(client.send(request).await?)
 }
 

@@ -82,7 +82,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
 async fn update(
     client: &Client,
     name: &str,
-    body: &HostConfig,
+    body: &serde_json::Value,
 ) -> gantry_base::Result<ContainerUpdateResponse> {
     client
         .send(Request::post(path("containers", name, "update")).json(body)?)
@@ -91,8 +91,42 @@ async fn update(
         .await
 }
 
-/// A host config of which the daemon takes the limits and the restart policy alone.
-fn body(given: &Given) -> Result<HostConfig, String> {
+/// The members of a host config that an update carries.
+const MEMBERS: &[&str] = &[
+    "CpuShares",
+    "Memory",
+    "NanoCpus",
+    "CgroupParent",
+    "BlkioWeight",
+    "BlkioWeightDevice",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteIOps",
+    "CpuPeriod",
+    "CpuQuota",
+    "CpuRealtimePeriod",
+    "CpuRealtimeRuntime",
+    "CpusetCpus",
+    "CpusetMems",
+    "Devices",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "MemoryReservation",
+    "MemorySwap",
+    "MemorySwappiness",
+    "OomKillDisable",
+    "PidsLimit",
+    "Ulimits",
+    "CpuCount",
+    "CpuPercent",
+    "IOMaximumIOps",
+    "IOMaximumBandwidth",
+    "RestartPolicy",
+];
+
+/// The limits and the restart policy.
+fn body(given: &Given) -> Result<serde_json::Value, String> {
     let bytes = |name: &str| {
         if given.is_given(name) {
             limit::parse_swap_bytes(given.text(name))
@@ -102,7 +136,7 @@ fn body(given: &Given) -> Result<HostConfig, String> {
     };
     let weight =
         parse_integer(given.text("blkio-weight")).and_then(|weight| u16::try_from(weight).ok());
-    Ok(HostConfig {
+    let host = HostConfig {
         restart_policy: parse_restart_policy(given.text("restart"))?,
         blkio_weight: weight.unwrap_or(0),
         cpu_period: given.integer("cpu-period"),
@@ -122,5 +156,10 @@ fn body(given: &Given) -> Result<HostConfig, String> {
         memory_swap: bytes("memory-swap")?,
         pids_limit: Some(given.integer("pids-limit")).filter(|limit| *limit != 0),
         ..HostConfig::default()
-    })
+    };
+    let mut body = serde_json::to_value(host).map_err(|error| error.to_string())?;
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|name, _| MEMBERS.contains(&name.as_str()));
+    }
+    Ok(body)
 }

@@ -2,7 +2,7 @@
 
 use crate::command::container::confirm;
 use crate::command::{Arity, Command};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::filter;
 use crate::flag::{Flag, Given};
 use crate::format::{float, human_size};
@@ -43,7 +43,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         "WARNING! This will remove all dangling images."
     };
     if !given.bool("force") && !confirm(&format!("{warning}\nAre you sure you want to continue?")) {
-        return Err(Failure::new("image prune has been cancelled"));
+        return Ok(());
     }
     let mut filters = given.list("filter").to_vec();
     filters.push(format!("dangling={}", !all));

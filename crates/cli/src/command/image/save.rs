@@ -76,6 +76,15 @@ pub(crate) fn download(session: &Session, request: Request, file: &str, what: &s
             "{what}: invalid output path: {file:?} is a directory"
         )));
     }
+    let directory = target
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+        let directory = directory.display();
+        return Err(Failure::new(format!(
+            "{what}: invalid output path: stat {directory}: no such file or directory"
+        )));
+    }
     let is_regular = !target.exists() || target.is_file();
     session.block_on(async {
         let answer = client.send(request).await?;
@@ -92,18 +101,7 @@ pub(crate) fn download(session: &Session, request: Request, file: &str, what: &s
             .create_new(true)
             .mode(0o600)
             .open(&temporary.path)
-            .map_err(|error| {
-                let directory = target
-                    .parent()
-                    .filter(|parent| !parent.as_os_str().is_empty());
-                match (error.kind(), directory) {
-                    (std::io::ErrorKind::NotFound, Some(directory)) => Failure::new(format!(
-                        "{what}: invalid output path: stat {}: no such file or directory",
-                        directory.display()
-                    )),
-                    _ => failure(error),
-                }
-            })?;
+            .map_err(failure)?;
         write(answer, &mut file).await?;
         std::fs::rename(&temporary.path, target).map_err(failure)
     })

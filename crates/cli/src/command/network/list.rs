@@ -4,7 +4,7 @@ use crate::command::{Arity, Command};
 use crate::failure::Outcome;
 use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::format::short_id;
+use crate::format::{natural_order, short_id};
 use crate::listing::{Fields, Listing, join_labels, label_method};
 use crate::output;
 use crate::session::Session;
@@ -62,7 +62,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         let request = Request::get("/networks").query_if(!filters.is_empty(), "filters", &filters);
         let networks = Value::from_json(&client.send(request).await?.bytes().await?)?;
         let mut networks: Vec<&Value> = networks.list().iter().collect();
-        networks.sort_by_key(|network| network.get("Name").str());
+        networks.sort_by(|a, b| natural_order(a.get("Name").str(), b.get("Name").str()));
         let listing = Listing {
             format,
             header: HEADER,

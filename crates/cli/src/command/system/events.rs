@@ -117,26 +117,10 @@ fn message(event: &Value) -> Value {
     };
     let actor: Fields = vec![("ID", actor.get("ID").clone()), ("Attributes", attributes)];
     let text = |key: &str| Value::text(event.get(key).str());
-    let legacy = |key: &str, otherwise: Value| {
-        if event.get(key).is_nil() {
-            otherwise
-        } else {
-            text(key)
-        }
-    };
     let fields: Fields = vec![
-        ("Status", legacy("status", text("Action"))),
-        (
-            "ID",
-            legacy("id", Value::text(event.at(&["Actor", "ID"]).str())),
-        ),
-        (
-            "From",
-            legacy(
-                "from",
-                Value::text(event.at(&["Actor", "Attributes", "image"]).str()),
-            ),
-        ),
+        ("Status", text("status")),
+        ("ID", text("id")),
+        ("From", text("from")),
         ("Type", text("Type")),
         ("Action", text("Action")),
         ("Actor", record("events.Actor", actor)),

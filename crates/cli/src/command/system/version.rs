@@ -38,9 +38,9 @@ fn run(session: &Session, given: &Given) -> Outcome {
         "json" => Some("{{json .}}"),
         format => Some(format),
     };
-    let wrong = |error| Failure {
+    let wrong = |error: String| Failure {
         status: WRONG_TEMPLATE_STATUS,
-        message: format!("template parsing error: {error}"),
+        message: format!("template parsing error: {}", name_template(&error)),
     };
     let template = template.map(Template::parse).transpose().map_err(wrong)?;
     let client = session.client()?;
@@ -64,6 +64,11 @@ fn run(session: &Session, given: &Given) -> Outcome {
         output::print(&text);
         error.map_or(Ok(()), |error| Err(error.into()))
     })
+}
+
+/// The template of this command has a name in Docker's errors.
+fn name_template(error: &str) -> String {
+    error.replacen("template: :", "template: version:", 1)
 }
 
 async fn server(client: &Client) -> gantry_base::Result<Value> {

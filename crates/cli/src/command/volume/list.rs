@@ -4,7 +4,7 @@ use crate::command::{Arity, Command};
 use crate::failure::Outcome;
 use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::format::{float, human_size};
+use crate::format::{float, human_size, natural_order};
 use crate::listing::{Fields, Listing, join_labels, label_method};
 use crate::output;
 use crate::session::Session;
@@ -62,7 +62,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         let request = Request::get("/volumes").query_if(!filters.is_empty(), "filters", &filters);
         let answer = Value::from_json(&client.send(request).await?.bytes().await?)?;
         let mut volumes: Vec<&Value> = answer.get("Volumes").list().iter().collect();
-        volumes.sort_by_key(|volume| volume.get("Name").str());
+        volumes.sort_by(|a, b| natural_order(a.get("Name").str(), b.get("Name").str()));
         let listing = Listing {
             format,
             header: HEADER,

@@ -1,0 +1,10 @@
+//! The command line against a scripted Engine API: what it sends, prints and returns, compared with Docker's own.
+//!
+//! `golden/*.json` hold what Docker's command line did. With `GANTRY_TEST_DOCKER=/path/to/docker` the same lines are run
+//! with it too and compared with the files; with `GANTRY_TEST_RECORD=1` besides, the files are written anew.
+
+mod create;
+mod fake_api;
+mod golden;
+mod lists;
+mod streams;
