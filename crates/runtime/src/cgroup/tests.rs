@@ -260,40 +260,26 @@ fn v1_cpu_limits() {
 }
 
 #[test]
-fn v1_block_io_network_and_the_controllers_that_v2_has_on_a_hybrid_machine() {
-    let fake = v1("v1-rest");
-    let throttles = ["read_bps", "write_bps", "read_iops", "write_iops"]
-        .map(|name| format!("blkio.throttle.{name}_device"));
-    fake.offer(
-        "blkio",
-        &throttles.each_ref().map(|file| (file.as_str(), "")),
-    );
-    fake.offer(
-        "blkio",
-        &[("blkio.bfq.weight", ""), ("blkio.bfq.weight_device", "")],
-    );
-    fake.offer(
-        "net_cls,net_prio",
-        &[("net_cls.classid", ""), ("net_prio.ifpriomap", "")],
-    );
-    fake.offer(
-        "unified",
-        &[
-            ("hugetlb.2MB.max", ""),
-            ("hugetlb.2MB.rsvd.max", ""),
-            ("rdma.max", ""),
-        ],
-    );
-    fake.offer("pids", &[("pids.max", "")]);
-    let cgroup = fake.cgroup();
+fn v1_block_io() {
+    let fake = v1("v1-block-io");
+    let files = [
+        "blkio.throttle.read_bps_device",
+        "blkio.throttle.write_bps_device",
+        "blkio.throttle.read_iops_device",
+        "blkio.throttle.write_iops_device",
+        "blkio.bfq.weight",
+        "blkio.bfq.weight_device",
+    ];
+    fake.offer("blkio", &files.map(|file| (file, "")));
+    let weight = WeightDevice {
+        major: 8,
+        minor: 0,
+        weight: Some(300),
+        leaf_weight: None,
+    };
     let block_io = BlockIo {
         weight: Some(500),
-        weight_device: vec![WeightDevice {
-            major: 8,
-            minor: 0,
-            weight: Some(300),
-            leaf_weight: None,
-        }],
+        weight_device: vec![weight],
         throttle_read_bps_device: throttle(0, 1024),
         throttle_write_bps_device: throttle(1, 2048),
         throttle_read_iops_device: throttle(2, 10),
@@ -302,45 +288,47 @@ fn v1_block_io_network_and_the_controllers_that_v2_has_on_a_hybrid_machine() {
     };
     let resources = Resources {
         block_io: Some(block_io),
-        network: Some(
-            json!({"classID": 1_048_577, "priorities": [{"name": "lo", "priority": 500}]}),
-        ),
+        ..Resources::default()
+    };
+    fake.cgroup().apply(&resources).expect("is valid");
+    assert_eq!(
+        files.map(|file| fake.content("blkio", file)),
+        ["8:0 1024", "8:1 2048", "8:2 10", "8:3 0", "500", "8:0 300"]
+    );
+}
+
+#[test]
+fn v1_network_and_the_controllers_that_v2_has_on_a_hybrid_machine() {
+    let fake = v1("v1-rest");
+    let network = ["net_cls.classid", "net_prio.ifpriomap"];
+    fake.offer("net_cls,net_prio", &network.map(|file| (file, "")));
+    let unified = ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max", "rdma.max"];
+    fake.offer("unified", &unified.map(|file| (file, "")));
+    fake.offer("pids", &[("pids.max", "")]);
+    let rdma = Rdma {
+        hca_handles: Some(3),
+        hca_objects: Some(4),
+    };
+    let priorities = json!([{"name": "lo", "priority": 500}]);
+    let resources = Resources {
+        network: Some(json!({"classID": 1_048_577, "priorities": priorities})),
         hugepage_limits: vec![HugepageLimit {
             page_size: "2MB".to_owned(),
             limit: 9000,
         }],
-        rdma: [(
-            "mlx5_1".to_owned(),
-            Rdma {
-                hca_handles: Some(3),
-                hca_objects: Some(4),
-            },
-        )]
-        .into_iter()
-        .collect(),
+        rdma: [("mlx5_1".to_owned(), rdma)].into_iter().collect(),
         pids: Some(Pids { limit: -1 }),
         ..Resources::default()
     };
+    let cgroup = fake.cgroup();
     cgroup.apply(&resources).expect("is valid");
     assert_eq!(
-        throttles.map(|file| fake.content("blkio", &file)),
-        ["8:0 1024", "8:1 2048", "8:2 10", "8:3 0"]
-    );
-    assert_eq!(fake.content("blkio", "blkio.bfq.weight"), "500");
-    assert_eq!(fake.content("blkio", "blkio.bfq.weight_device"), "8:0 300");
-    assert_eq!(
-        fake.content("net_cls,net_prio", "net_cls.classid"),
-        "1048577"
+        network.map(|file| fake.content("net_cls,net_prio", file)),
+        ["1048577", "lo 500"]
     );
     assert_eq!(
-        fake.content("net_cls,net_prio", "net_prio.ifpriomap"),
-        "lo 500"
-    );
-    assert_eq!(fake.content("unified", "hugetlb.2MB.max"), "9000");
-    assert_eq!(fake.content("unified", "hugetlb.2MB.rsvd.max"), "9000");
-    assert_eq!(
-        fake.content("unified", "rdma.max"),
-        "mlx5_1 hca_handle=3 hca_object=4"
+        unified.map(|file| fake.content("unified", file)),
+        ["9000", "9000", "mlx5_1 hca_handle=3 hca_object=4"]
     );
     assert_eq!(fake.content("pids", "pids.max"), "max");
     let unified = Resources {
@@ -388,9 +376,9 @@ fn v1_device_rules_close_everything_first() {
 }
 
 #[test]
-fn v2_converts_what_the_specification_says_of_v1() {
+fn v2_converts_what_the_specification_says_of_memory_and_processors() {
     let fake = v2("v2");
-    let empty = [
+    let files = [
         "memory.max",
         "memory.low",
         "memory.swap.max",
@@ -401,13 +389,8 @@ fn v2_converts_what_the_specification_says_of_v1() {
         "cpuset.cpus",
         "cpuset.mems",
         "pids.max",
-        "io.max",
-        "io.weight",
-        "hugetlb.2MB.max",
-        "rdma.max",
-        "memory.high",
     ];
-    fake.offer("whole", &empty.map(|file| (file, "")));
+    fake.offer("whole", &files.map(|file| (file, "")));
     let resources = Resources {
         memory: Some(Memory {
             limit: Some(1000),
@@ -425,34 +408,11 @@ fn v2_converts_what_the_specification_says_of_v1() {
             ..Cpu::default()
         }),
         pids: Some(Pids { limit: 20 }),
-        block_io: Some(BlockIo {
-            weight: Some(10),
-            throttle_read_bps_device: throttle(0, 1024),
-            throttle_write_iops_device: throttle(0, 0),
-            ..BlockIo::default()
-        }),
-        hugepage_limits: vec![HugepageLimit {
-            page_size: "2MB".to_owned(),
-            limit: 0,
-        }],
-        rdma: [(
-            "mlx5_1".to_owned(),
-            Rdma {
-                hca_handles: Some(3),
-                hca_objects: None,
-            },
-        )]
-        .into_iter()
-        .collect(),
-        unified: [("memory.high".to_owned(), "900".to_owned())]
-            .into_iter()
-            .collect(),
         ..Resources::default()
     };
     fake.cgroup().apply(&resources).expect("is valid");
-    let contents = empty.map(|file| fake.content("whole", file));
     assert_eq!(
-        contents[..10],
+        files.map(|file| fake.content("whole", file)),
         [
             "1000",
             "600",
@@ -466,8 +426,43 @@ fn v2_converts_what_the_specification_says_of_v1() {
             "20"
         ]
     );
+}
+
+#[test]
+fn v2_converts_what_the_specification_says_of_the_rest() {
+    let fake = v2("v2-rest");
+    let files = [
+        "io.max",
+        "io.weight",
+        "hugetlb.2MB.max",
+        "rdma.max",
+        "memory.high",
+    ];
+    fake.offer("whole", &files.map(|file| (file, "")));
+    let rdma = Rdma {
+        hca_handles: Some(3),
+        hca_objects: None,
+    };
+    let resources = Resources {
+        block_io: Some(BlockIo {
+            weight: Some(10),
+            throttle_read_bps_device: throttle(0, 1024),
+            throttle_write_iops_device: throttle(0, 0),
+            ..BlockIo::default()
+        }),
+        hugepage_limits: vec![HugepageLimit {
+            page_size: "2MB".to_owned(),
+            limit: 0,
+        }],
+        rdma: [("mlx5_1".to_owned(), rdma)].into_iter().collect(),
+        unified: [("memory.high".to_owned(), "900".to_owned())]
+            .into_iter()
+            .collect(),
+        ..Resources::default()
+    };
+    fake.cgroup().apply(&resources).expect("is valid");
     assert_eq!(
-        contents[10..],
+        files.map(|file| fake.content("whole", file)),
         ["8:0 wiops=max", "1", "0", "mlx5_1 hca_handle=3", "900"]
     );
 }

@@ -17,6 +17,7 @@ use crate::world::{Case, World};
 
 pub(crate) const ALL: &[Case] = &[
     ("cgroup_limits_reach_the_kernel", limits_reach_the_kernel),
+    ("cgroup_limits_can_be_taken_away", limits_can_be_taken_away),
     (
         "cgroup_members_are_in_every_hierarchy",
         members_are_in_every_hierarchy,
@@ -127,7 +128,56 @@ fn path(name: &str) -> String {
 }
 
 fn limits_reach_the_kernel(world: &World) {
-    let resources = Resources {
+    let cgroup = world
+        .cgroups
+        .create(&path(world.name()), &typical_limits())
+        .expect("is made");
+    let expected: &[(&str, &str)] = if world.cgroups.layout() == Layout::Unified {
+        &[
+            ("memory.max", "67108864"),
+            ("memory.low", "33554432"),
+            ("cpu.weight", "59"),
+            ("cpu.max", "50000 100000"),
+            ("cpuset.cpus", "0"),
+            ("pids.max", "20"),
+        ]
+    } else {
+        &[
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.memsw.limit_in_bytes", "67108864"),
+            ("memory.soft_limit_in_bytes", "33554432"),
+            ("cpu.shares", "512"),
+            ("cpu.cfs_quota_us", "50000"),
+            ("cpuset.cpus", "0"),
+            ("pids.max", "20"),
+        ]
+    };
+    for (name, value) in expected {
+        assert_eq!(file(&cgroup, name).as_deref(), Some(*value), "{name}");
+    }
+    let huge =
+        file(&cgroup, "hugetlb.2MB.max").or_else(|| file(&cgroup, "hugetlb.2MB.limit_in_bytes"));
+    assert_eq!(huge.as_deref(), Some("2097152"));
+    if let Some((major, minor)) = whole_disk() {
+        let line = file(&cgroup, "io.max")
+            .or_else(|| file(&cgroup, "blkio.throttle.write_bps_device"))
+            .expect("exists");
+        assert!(
+            line.contains(&format!("{major}:{minor}")) && line.contains("1048576"),
+            "{line}"
+        );
+    }
+    cgroup.remove().expect("is removed");
+    assert!(cgroup.open_dirs().is_err(), "the directories are gone");
+}
+
+fn typical_limits() -> Resources {
+    let disk = |(major, minor)| ThrottleDevice {
+        major,
+        minor,
+        rate: 1 << 20,
+    };
+    Resources {
         memory: Some(Memory {
             limit: Some(64 << 20),
             reservation: Some(32 << 20),
@@ -144,14 +194,7 @@ fn limits_reach_the_kernel(world: &World) {
         }),
         pids: Some(Pids { limit: 20 }),
         block_io: Some(BlockIo {
-            throttle_write_bps_device: whole_disk()
-                .into_iter()
-                .map(|(major, minor)| ThrottleDevice {
-                    major,
-                    minor,
-                    rate: 1 << 20,
-                })
-                .collect(),
+            throttle_write_bps_device: whole_disk().into_iter().map(disk).collect(),
             ..BlockIo::default()
         }),
         hugepage_limits: vec![HugepageLimit {
@@ -159,73 +202,44 @@ fn limits_reach_the_kernel(world: &World) {
             limit: 2 << 20,
         }],
         ..Resources::default()
-    };
+    }
+}
+
+fn limits_can_be_taken_away(world: &World) {
     let cgroup = world
         .cgroups
-        .create(&path(world.name()), &resources)
+        .create(&path(world.name()), &typical_limits())
         .expect("is made");
-    let expected = if world.cgroups.layout() == Layout::Unified {
-        let all = [
-            ("memory.max", "67108864"),
-            ("memory.low", "33554432"),
-            ("cpu.weight", "59"),
-            ("cpu.max", "50000 100000"),
-            ("cpuset.cpus", "0"),
-            ("pids.max", "20"),
-        ];
-        all.to_vec()
-    } else {
-        let all = [
-            ("memory.limit_in_bytes", "67108864"),
-            ("memory.memsw.limit_in_bytes", "67108864"),
-            ("memory.soft_limit_in_bytes", "33554432"),
-            ("cpu.shares", "512"),
-            ("cpu.cfs_quota_us", "50000"),
-            ("cpuset.cpus", "0"),
-            ("pids.max", "20"),
-        ];
-        all.to_vec()
+    let unlimited = Resources {
+        pids: Some(Pids { limit: -1 }),
+        cpu: Some(Cpu {
+            quota: Some(-1),
+            shares: Some(1024),
+            ..Cpu::default()
+        }),
+        memory: Some(Memory {
+            limit: Some(-1),
+            ..Memory::default()
+        }),
+        ..Resources::default()
     };
-    for (name, value) in expected {
-        assert_eq!(file(&cgroup, name).as_deref(), Some(value), "{name}");
-    }
-    let huge =
-        file(&cgroup, "hugetlb.2MB.max").or_else(|| file(&cgroup, "hugetlb.2MB.limit_in_bytes"));
-    assert_eq!(huge.as_deref(), Some("2097152"));
-    if let Some((major, minor)) = whole_disk() {
-        let line = file(&cgroup, "io.max")
-            .or_else(|| file(&cgroup, "blkio.throttle.write_bps_device"))
-            .expect("exists");
-        assert!(
-            line.contains(&format!("{major}:{minor}")) && line.contains("1048576"),
-            "{line}"
-        );
-    }
-    cgroup
-        .apply(&Resources {
-            pids: Some(Pids { limit: -1 }),
-            cpu: Some(Cpu {
-                quota: Some(-1),
-                shares: Some(1024),
-                ..Cpu::default()
-            }),
-            ..Resources::default()
-        })
-        .expect("is changed");
+    cgroup.apply(&unlimited).expect("is changed");
     assert_eq!(file(&cgroup, "pids.max").as_deref(), Some("max"));
-    assert!(
-        cgroup
-            .stats()
-            .iter()
-            .any(|(name, content)| name == "pids.current" && content.trim() == "0")
-    );
+    let none = |(name, content): &(String, String)| name == "pids.current" && content.trim() == "0";
+    assert!(cgroup.stats().iter().any(none));
     let quota = file(&cgroup, "cpu.max").or_else(|| file(&cgroup, "cpu.cfs_quota_us"));
     assert!(
         matches!(quota.as_deref(), Some("max 100000" | "-1")),
         "{quota:?}"
     );
+    let memory = file(&cgroup, "memory.max").or_else(|| file(&cgroup, "memory.limit_in_bytes"));
+    assert!(
+        memory
+            .as_deref()
+            .is_some_and(|limit| limit == "max" || limit.len() >= 19),
+        "{memory:?}"
+    );
     cgroup.remove().expect("is removed");
-    assert!(cgroup.open_dirs().is_err(), "the directories are gone");
 }
 
 /// Any disk, whatever its driver.
