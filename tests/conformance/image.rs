@@ -51,6 +51,7 @@ fn archives_go_from_one_to_the_other() {
     std::fs::write(&broken, b"this is no archive").expect("a file");
     assert_ne!(pair.ours.docker(&["load", "-i", &broken]).code, 0);
     run_here("rm", &["-r", &folder.display().to_string()]).ok();
+    pair.finish();
 }
 
 #[test]
@@ -61,19 +62,8 @@ fn names_and_texts() {
     let Some(pair) = Pair::start("images") else {
         return;
     };
-    let imported = pair.same_words(
-        &[
-            "import",
-            "--change",
-            "CMD [\"echo\", \"hi\"]",
-            "--message",
-            "made",
-            "-",
-            "gantry-test/imported:1",
-        ],
-        &shell_archive(),
-    );
-    assert_eq!(imported.code, 0);
+    let import = "import --change 'CMD [\"echo\", \"hi\"]' --message made - gantry-test/imported:1";
+    assert_eq!(pair.same_with_input(import, &shell_archive()).code, 0);
     for (command, code) in [
         ("run --rm gantry-test/imported:1", 0),
         ("tag gantry-test/imported:1 gantry-test/imported:2", 0),
@@ -90,6 +80,10 @@ fn names_and_texts() {
         ),
         ("history --format {{.Comment}} gantry-test/imported:1", 0),
         ("rmi gantry-test/imported:2", 0),
+        (
+            "images --format '{{.Repository}}:{{.Tag}} {{.Size}}' gantry-test/imported",
+            0,
+        ),
         ("run --name @user gantry-test/imported:1", 0),
         ("rmi gantry-test/imported:1", 1),
         ("rm @user", 0),
@@ -98,4 +92,5 @@ fn names_and_texts() {
     ] {
         assert_eq!(pair.same(command).code, code, "{command}");
     }
+    pair.finish();
 }

@@ -1,14 +1,12 @@
-//! The unmodified docker command line against our daemon and against a real dockerd: same output, same error texts, same exit
-//! codes, but for ids, times and addresses.
+//! The unmodified `docker` command line on Gantry and on a real dockerd: same output, same exit codes, same error texts.
 //!
-//! `GANTRY_PEER_SOCKET` names dockerd's socket; without it (or without a docker command line) the comparisons say that they skip.
+//! Needs root, a `docker` command line, and `GANTRY_PEER_SOCKET`; without one of them each test says so and passes.
+//! Every test has a world of its own with a Gantry daemon in it; containers on the peer have names of the test's and are removed.
 
-mod both;
-mod containers;
-mod errors;
-mod images;
-mod limits;
-mod logs;
-mod normal;
-mod streams;
+mod container;
+mod image;
+mod output;
+mod pair;
+mod refusal;
 mod terminal;
+mod view;

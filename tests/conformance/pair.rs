@@ -6,6 +6,7 @@ use gantry_testkit::image;
 use gantry_testkit::peer::Peer;
 use gantry_testkit::program::{Finished, command, run, run_with_input};
 use gantry_testkit::terminal::Terminal;
+use std::cell::RefCell;
 use std::process::Command;
 
 /// Both daemons, with the shell image on each.
@@ -14,6 +15,7 @@ pub(crate) struct Pair {
     pub(crate) peer: Peer,
     /// Of every container that a test makes, on both.
     prefix: String,
+    differences: RefCell<Vec<String>>,
 }
 
 impl Pair {
@@ -32,7 +34,8 @@ impl Pair {
         let pair = Self {
             ours,
             peer,
-            prefix: format!("gantry-conformance-{test}-"),
+            prefix: format!("gc-{test}-"),
+            differences: RefCell::default(),
         };
         pair.clean(&mut pair.peer.client());
         Some(pair)
@@ -43,40 +46,59 @@ impl Pair {
         format!("{}{name}", self.prefix)
     }
 
-    /// Runs a command on both, and checks that exit code, output and errors are the same; gives what ours said.
-    /// A word that begins with `@` is the name of a container of this test.
+    /// Runs a command on both and notes where exit code, output or errors differ; gives what ours said.
+    ///
+    /// Single quotes hold a word together, a word that begins with `@` names a container of this test, `IMAGE` is the shell image.
     #[track_caller]
-    pub(crate) fn same(&self, arguments: &str) -> Finished {
-        self.same_words(&arguments.split(' ').collect::<Vec<_>>(), b"")
+    pub(crate) fn same(&self, line: &str) -> Finished {
+        self.same_with_input(line, b"")
     }
 
-    /// As [`Pair::same`], for a shell script in a container, with the options before the image.
+    /// As [`Pair::same`], with bytes on stdin.
+    #[track_caller]
+    pub(crate) fn same_with_input(&self, line: &str, input: &[u8]) -> Finished {
+        self.same_words(&split(line), input)
+    }
+
+    /// As [`Pair::same`], for a shell script in a container of its own, with options before the image.
     #[track_caller]
     pub(crate) fn same_script(&self, options: &str, script: &str) -> Finished {
-        let mut words = vec!["run", "--rm"];
-        words.extend(options.split(' ').filter(|w| !w.is_empty()));
-        words.extend([image::SHELL, "sh", "-c", script]);
+        let mut words = split(&format!("run --rm {options} IMAGE sh -c"));
+        words.push(script.to_owned());
         self.same_words(&words, b"")
     }
 
-    /// As [`Pair::same`], with the words apart and bytes on stdin.
     #[track_caller]
-    pub(crate) fn same_words(&self, words: &[&str], input: &[u8]) -> Finished {
+    fn same_words(&self, words: &[String], input: &[u8]) -> Finished {
         let [ours, peer] = self.both(words, input);
         let [shown, wanted] = [&ours, &peer].map(Self::normal);
-        assert_eq!(
-            shown,
-            wanted,
-            "left: Gantry, right: dockerd; docker {}\nGantry's log:\n{}",
-            words.join(" "),
-            self.ours.log_text()
-        );
+        if shown != wanted {
+            let line = words.join(" ");
+            let difference =
+                format!("docker {line}\n    Gantry:  {shown:?}\n    dockerd: {wanted:?}");
+            self.differences.borrow_mut().push(difference);
+        }
         ours
+    }
+
+    /// Removes the test's containers, and fails if anything differed or is left of ours.
+    #[track_caller]
+    pub(crate) fn finish(self) {
+        self.clean(&mut self.peer.client());
+        self.clean(&mut self.ours.client());
+        let differences = self.differences.take();
+        assert!(
+            differences.is_empty(),
+            "{} commands differ:\n{}",
+            differences.len(),
+            differences.join("\n")
+        );
+        self.ours.assert_clean("the test");
     }
 
     /// Runs a command on both and compares nothing.
     #[track_caller]
-    pub(crate) fn both(&self, words: &[&str], input: &[u8]) -> [Finished; 2] {
+    pub(crate) fn both<S: AsRef<str>>(&self, words: &[S], input: &[u8]) -> [Finished; 2] {
         let words = self.expand(words);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         [
@@ -88,8 +110,8 @@ impl Pair {
 
     /// The same command in a pseudo-terminal on each.
     #[track_caller]
-    pub(crate) fn terminals(&self, words: &[&str]) -> [Terminal; 2] {
-        let words = self.expand(words);
+    pub(crate) fn terminals(&self, line: &str) -> [Terminal; 2] {
+        let words = self.expand(&split(line));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         [
             self.ours.docker_command(&words),
@@ -98,12 +120,12 @@ impl Pair {
         .map(|c| Terminal::start(&c, 24, 80))
     }
 
-    fn expand(&self, words: &[&str]) -> Vec<String> {
+    fn expand<S: AsRef<str>>(&self, words: &[S]) -> Vec<String> {
+        let words = words.iter().map(AsRef::as_ref);
         words
-            .iter()
-            .map(|w| {
-                w.strip_prefix('@')
-                    .map_or_else(|| (*w).to_owned(), |name| self.name(name))
+            .map(|word| match word {
+                "IMAGE" => image::SHELL.to_owned(),
+                _ => word.replace('@', &self.prefix),
             })
             .collect()
     }
@@ -146,6 +168,19 @@ impl Drop for Pair {
 pub(crate) fn run_here(program: &str, arguments: &[&str]) -> Finished {
     let mut command: Command = command(program, arguments);
     run(&mut command)
+}
+
+/// Words of a line; single quotes hold one together.
+fn split(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (number, part) in line.split('\'').enumerate() {
+        if number % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
 }
 
 /// Replaces IDs, times and addresses by words for them.
@@ -216,10 +251,7 @@ mod tests {
 
     #[test]
     fn only_what_may_differ_is_replaced() {
-        assert_eq!(
-            normal("a1b2c3d4e5f6: done\n"),
-            "<id> done\n"
-        );
+        assert_eq!(normal("a1b2c3d4e5f6: done\n"), "<id> done\n");
         assert_eq!(normal("sha256:".to_owned().as_str()), "sha256:");
         assert_eq!(normal(&format!("x {} y", "0a".repeat(32))), "x <id> y");
         assert_eq!(normal("2026-11-21T10:00:00.123456789Z line"), "<time> line");

@@ -1,7 +1,6 @@
 //! What a container sees, and what `inspect` says about it: limits, mounts, devices, environment, privileges.
 
 use crate::pair::Pair;
-use gantry_testkit::image::SHELL;
 use gantry_testkit::world;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -58,6 +57,7 @@ fn surroundings() {
         "--dns 192.0.2.1 --dns-search example.org --add-host peer:192.0.2.2",
         "grep -v '^#' /etc/resolv.conf | sort; grep peer /etc/hosts",
     );
+    pair.finish();
 }
 
 #[test]
@@ -87,35 +87,14 @@ fn limits() {
         2
     );
     // The kernel's out-of-memory killer: 137, and said so.
-    let eat = "x=a; while :; do x=$x$x; done";
-    let killed = pair.both(
-        &[
-            "run",
-            "--name",
-            "@oom",
-            "-m",
-            "16m",
-            "--memory-swap",
-            "16m",
-            SHELL,
-            "sh",
-            "-c",
-            eat,
-        ],
-        b"",
-    );
-    assert_eq!(killed[0].code, 137, "{killed:?}");
-    assert_eq!(killed[0].code, killed[1].code);
-    let state = pair.same_words(
-        &[
-            "inspect",
-            "--format",
-            "{{.State.OOMKilled}} {{.State.ExitCode}}",
-            "@oom",
-        ],
-        b"",
-    );
+    let eat = "x=$(yes | head -c 50000000 | tr -d n); echo $x | wc -c";
+    let killed = pair.same(&format!(
+        "run --name @oom -m 16m --memory-swap 16m IMAGE sh -c '{eat}'"
+    ));
+    assert_eq!(killed.code, 137, "{killed:?}");
+    let state = pair.same("inspect --format '{{.State.OOMKilled}} {{.State.ExitCode}}' @oom");
     assert_eq!(state.stdout, "true 137\n");
+    pair.finish();
 }
 
 #[test]
@@ -126,28 +105,7 @@ fn inspect_has_the_same_shape() {
     let Some(pair) = Pair::start("inspect") else {
         return;
     };
-    pair.same_words(
-        &[
-            "run",
-            "-d",
-            "--name",
-            "@a",
-            "-p",
-            "18482:80",
-            "-m",
-            "64m",
-            "--label",
-            "l=v",
-            "-v",
-            "/tmp:/given",
-            "--restart",
-            "on-failure:3",
-            SHELL,
-            "sleep",
-            "1000",
-        ],
-        b"",
-    );
+    pair.same("run -d --name @a -p 127.0.0.1:18482:80 -m 64m --label l=v -v /tmp:/given --restart on-failure:3 IMAGE sleep 1000");
     let [ours, peer] = pair
         .both(&["inspect", "@a"], b"")
         .map(|finished| serde_json::from_str::<Value>(finished.ok()).expect("inspect prints JSON"));
@@ -160,6 +118,7 @@ fn inspect_has_the_same_shape() {
         missing.is_empty() && extra.is_empty(),
         "missing: {missing:#?}\nextra: {extra:#?}"
     );
+    pair.finish();
 }
 
 /// Every member with its type; maps with free keys count as one.
