@@ -127,7 +127,7 @@ fn layer_message(event: &LoadEvent) -> Option<ProgressMessage> {
             total: number(*total_bytes),
             ..ProgressDetail::default()
         }),
-        id: id.short().to_owned(),
+        id: id.clone(),
         ..ProgressMessage::default()
     })
 }
