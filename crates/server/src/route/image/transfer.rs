@@ -56,9 +56,10 @@ pub(super) async fn load(state: State, request: Request) -> Result<Response> {
     let answer = Body::driven(move |pieces| async move {
         let progress = pieces.clone();
         let tell = move |event: LoadEvent| {
-            if let Some(message) = layer_message(&event).filter(|_| !quiet) {
+            if !quiet {
                 // The client may be gone; then reading its archive fails soon.
-                let _ = progress.blocking_send(Ok(message.to_line().into()));
+                let line = layer_message(&event).to_line();
+                let _ = progress.blocking_send(Ok(line.into()));
             }
         };
         let work = state.engine.images.load(reader, platform, tell);
@@ -109,17 +110,14 @@ fn loaded_messages(loaded: &Loaded) -> Vec<ProgressMessage> {
     messages
 }
 
-fn layer_message(event: &LoadEvent) -> Option<ProgressMessage> {
+fn layer_message(event: &LoadEvent) -> ProgressMessage {
     let LoadEvent::Layer {
         id,
         current_bytes,
         total_bytes,
-    } = event
-    else {
-        return None;
-    };
+    } = event;
     let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    Some(ProgressMessage {
+    ProgressMessage {
         status: "Loading layer".into(),
         progress: bar(*current_bytes, *total_bytes),
         progress_detail: Some(ProgressDetail {
@@ -129,7 +127,7 @@ fn layer_message(event: &LoadEvent) -> Option<ProgressMessage> {
         }),
         id: id.clone(),
         ..ProgressMessage::default()
-    })
+    }
 }
 
 /// The bar that clients of old print as it is.
