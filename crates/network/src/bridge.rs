@@ -71,7 +71,10 @@ pub fn remove(socket: &mut Socket, name: &str) -> Result<bool> {
 /// The addresses of a link, without link-local ones: what a bridge that the user made brings along.
 pub fn addresses(socket: &mut Socket, name: &str) -> Result<Vec<IpNet>> {
     let index = link::index(socket, name)?;
-    Ok(addresses_of(socket, index)?.into_iter().map(|(network, _)| network).collect())
+    Ok(addresses_of(socket, index)?
+        .into_iter()
+        .map(|(network, _)| network)
+        .collect())
 }
 
 /// Switches routing on where it is off, and says so: the host then also routes between its other networks, unless told otherwise.
@@ -110,7 +113,9 @@ fn default_mac(config: &BridgeConfig) -> MacAddress {
 fn expect_bridge(socket: &mut Socket, name: &str) -> Result<Link> {
     match link::find(socket, name)? {
         Some(link) if link.kind.as_deref() == Some("bridge") => Ok(link),
-        Some(_) => Err(Error::conflict(format!("existing interface {name} is not a bridge"))),
+        Some(_) => Err(Error::conflict(format!(
+            "existing interface {name} is not a bridge"
+        ))),
         None => Err(Error::not_found(format!("bridge {name} does not exist"))),
     }
 }
@@ -123,9 +128,14 @@ fn create(socket: &mut Socket, name: &str, mac: MacAddress) -> Result<()> {
         LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]),
     ];
     socket
-        .request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+        .request(
+            RouteNetlinkMessage::NewLink(message),
+            NLM_F_CREATE | NLM_F_EXCL,
+        )
         .map_err(|refusal| match refusal.errno {
-            libc::EOPNOTSUPP => Error::not_implemented("this kernel has no bridges (CONFIG_BRIDGE)"),
+            libc::EOPNOTSUPP => {
+                Error::not_implemented("this kernel has no bridges (CONFIG_BRIDGE)")
+            }
             _ => refusal.into(),
         })
         .with_context(|| format!("cannot create bridge {name}"))
@@ -136,32 +146,63 @@ fn apply_sysctls(config: &BridgeConfig) -> Result<()> {
     let name = &config.name;
     let has_no_v6 = if config.v6.is_none() { "1" } else { "0" };
     sysctl::set_if_present(&format!("ipv6/conf/{name}/accept_ra"), "0")?;
+    // Its address is ours alone; while it was being probed, nothing could be forwarded to the containers.
+    sysctl::set_if_present(&format!("ipv6/conf/{name}/accept_dad"), "0")?;
     sysctl::set_if_present(&format!("ipv6/conf/{name}/disable_ipv6"), has_no_v6)?;
-    let takes_loopback = if config.publishes_on_loopback { "1" } else { "0" };
+    let takes_loopback = if config.publishes_on_loopback {
+        "1"
+    } else {
+        "0"
+    };
     sysctl::set(&format!("ipv4/conf/{name}/route_localnet"), takes_loopback)
 }
 
-fn configure(socket: &mut Socket, config: &BridgeConfig, present: &Link, mac: MacAddress) -> Result<()> {
+fn configure(
+    socket: &mut Socket,
+    config: &BridgeConfig,
+    present: &Link,
+    mac: MacAddress,
+) -> Result<()> {
     let mut message = LinkMessage::default();
     message.header.index = present.index;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
     if present.mac != Some(mac) {
-        message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
+        message
+            .attributes
+            .push(LinkAttribute::Address(mac.0.to_vec()));
     }
     // Also when it is right by chance: an MTU that was set no longer follows that of the ports.
     message.attributes.push(LinkAttribute::Mtu(config.mtu));
     socket
         .request(RouteNetlinkMessage::SetLink(message), 0)
-        .with_context(|| format!("cannot set up bridge {} with an MTU of {}", config.name, config.mtu))
+        .with_context(|| {
+            format!(
+                "cannot set up bridge {} with an MTU of {}",
+                config.name, config.mtu
+            )
+        })
 }
 
 fn ensure_addresses(socket: &mut Socket, config: &BridgeConfig, index: u32) -> Result<()> {
-    let wanted: Vec<IpNet> = config.v4.map(IpNet::V4).into_iter().chain(config.v6.map(IpNet::V6)).collect();
+    let wanted: Vec<IpNet> = config
+        .v4
+        .map(IpNet::V4)
+        .into_iter()
+        .chain(config.v6.map(IpNet::V6))
+        .collect();
     for (present, message) in addresses_of(socket, index)? {
         if !wanted.contains(&present) {
-            allow(socket.request(RouteNetlinkMessage::DelAddress(message), 0), &[libc::EADDRNOTAVAIL])
-                .with_context(|| format!("cannot remove address {present} from bridge {}", config.name))?;
+            allow(
+                socket.request(RouteNetlinkMessage::DelAddress(message), 0),
+                &[libc::EADDRNOTAVAIL],
+            )
+            .with_context(|| {
+                format!(
+                    "cannot remove address {present} from bridge {}",
+                    config.name
+                )
+            })?;
         }
     }
     for network in wanted {
@@ -177,7 +218,9 @@ fn addresses_of(socket: &mut Socket, index: u32) -> Result<Vec<(IpNet, AddressMe
     let mut request = AddressMessage::default();
     request.header.family = AddressFamily::Unspec;
     request.header.index = index;
-    let found = socket.dump(RouteNetlinkMessage::GetAddress(request)).context("cannot list addresses")?;
+    let found = socket
+        .dump(RouteNetlinkMessage::GetAddress(request))
+        .context("cannot list addresses")?;
     Ok(found
         .into_iter()
         .filter_map(|message| match message {
@@ -194,11 +237,18 @@ fn network_of(message: &AddressMessage) -> Option<IpNet> {
         return None;
     }
     let find = |local: bool| {
-        message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) if local => Some(*address),
-            AddressAttribute::Address(address) if !local => Some(*address),
-            _ => None,
-        })
+        message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) if local => Some(*address),
+                AddressAttribute::Address(address) if !local => Some(*address),
+                _ => None,
+            })
     };
-    IpNet::new(find(true).or_else(|| find(false))?, message.header.prefix_len).ok()
+    IpNet::new(
+        find(true).or_else(|| find(false))?,
+        message.header.prefix_len,
+    )
+    .ok()
 }

@@ -41,7 +41,13 @@ pub fn flush_port(socket: &mut Socket, port: &PublishedPort) -> Result<usize> {
     let mut deleted = 0;
     for flow in flows {
         let sequence = socket.next_sequence();
-        let request = message(DELETE, family(port), NLM_F_REQUEST | NLM_F_ACK, sequence, &flow.attributes);
+        let request = message(
+            DELETE,
+            family(port),
+            NLM_F_REQUEST | NLM_F_ACK,
+            sequence,
+            &flow.attributes,
+        );
         match socket.transact(&request, sequence, sequence) {
             Ok(()) => deleted += 1,
             // It ended meanwhile.
@@ -60,18 +66,39 @@ struct Flow {
 fn list(socket: &mut Socket, port: &PublishedPort) -> Result<Vec<Flow>, Refusal> {
     let mut wanted = Vec::new();
     // The kernel then only hands out the flows of this port; one that does not know the filter hands out all.
-    append(&mut wanted, FILTER | NESTED, &attribute(FILTER_ORIGINAL_FLAGS, &FILTER_BY_PROTOCOL_AND_PORT.to_ne_bytes()));
+    append(
+        &mut wanted,
+        FILTER | NESTED,
+        &attribute(
+            FILTER_ORIGINAL_FLAGS,
+            &FILTER_BY_PROTOCOL_AND_PORT.to_ne_bytes(),
+        ),
+    );
     let protocol = [
         attribute(PROTOCOL_NUMBER, &[port.protocol.number()]),
         attribute(DESTINATION_PORT, &port.host_port.to_be_bytes()),
     ]
     .concat();
-    append(&mut wanted, TUPLE_ORIGINAL | NESTED, &attribute(TUPLE_PROTOCOL | NESTED, &protocol));
+    append(
+        &mut wanted,
+        TUPLE_ORIGINAL | NESTED,
+        &attribute(TUPLE_PROTOCOL | NESTED, &protocol),
+    );
     let sequence = socket.next_sequence();
-    let request = message(GET, family(port), NLM_F_REQUEST | NLM_F_DUMP, sequence, &wanted);
+    let request = message(
+        GET,
+        family(port),
+        NLM_F_REQUEST | NLM_F_DUMP,
+        sequence,
+        &wanted,
+    );
     let mut flows = Vec::new();
     socket.dump_raw(&request, |_, bytes| {
-        flows.extend(bytes.get(HEADERS_BYTES..).and_then(|attributes| matching(attributes, port)));
+        flows.extend(
+            bytes
+                .get(HEADERS_BYTES..)
+                .and_then(|attributes| matching(attributes, port)),
+        );
         Ok(())
     })?;
     Ok(flows)
@@ -97,11 +124,15 @@ fn matching(attributes: &[u8], port: &PublishedPort) -> Option<Flow> {
     if let Some(zone) = find(attributes, ZONE) {
         append(&mut identity, ZONE, zone);
     }
-    Some(Flow { attributes: identity })
+    Some(Flow {
+        attributes: identity,
+    })
 }
 
 fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    Attributes::new(attributes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+    Attributes::new(attributes)
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, value)| value)
 }
 
 fn family(port: &PublishedPort) -> u8 {

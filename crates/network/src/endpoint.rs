@@ -16,8 +16,8 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind, InfoPortData,
+    InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -81,9 +81,15 @@ pub fn create(host: &mut Socket, endpoints: &[Endpoint]) -> Result<OwnedFd> {
 }
 
 /// Attaches one more endpoint to the network namespace `namespace`, and sets its `lo` up.
-pub fn attach(host: &mut Socket, namespace: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<Attached> {
+pub fn attach(
+    host: &mut Socket,
+    namespace: BorrowedFd<'_>,
+    endpoint: &Endpoint,
+) -> Result<Attached> {
     endpoint.check()?;
-    netns::run_here(namespace, || attach_here(host, &mut Socket::route()?, namespace, endpoint))?
+    netns::run_here(namespace, || {
+        attach_here(host, &mut Socket::route()?, namespace, endpoint)
+    })?
 }
 
 /// Deletes the pair of which `host_name` is the end on the host; false if there is none.
@@ -96,8 +102,13 @@ pub fn remove(host: &mut Socket, host_name: &str) -> Result<bool> {
 /// Names of the veth ends on the host that begin with `prefix`: what boot compares with the recorded endpoints.
 pub fn list_owned(host: &mut Socket, prefix: &str) -> Result<Vec<String>> {
     let links = link::list(host)?;
-    let is_ours = |link: &link::Link| link.kind.as_deref() == Some("veth") && link.name.starts_with(prefix);
-    Ok(links.into_iter().filter(is_ours).map(|link| link.name).collect())
+    let is_ours =
+        |link: &link::Link| link.kind.as_deref() == Some("veth") && link.name.starts_with(prefix);
+    Ok(links
+        .into_iter()
+        .filter(is_ours)
+        .map(|link| link.name)
+        .collect())
 }
 
 impl Endpoint {
@@ -106,9 +117,14 @@ impl Endpoint {
             link::check_name(name)?;
         }
         if self.mac.0[0] & 1 != 0 {
-            return Err(Error::invalid(format!("{} is a multicast address, not one of an interface", self.mac)));
+            return Err(Error::invalid(format!(
+                "{} is a multicast address, not one of an interface",
+                self.mac
+            )));
         }
-        let reaches = |network: Option<IpNet>, gateway: IpAddr| network.is_some_and(|network| network.contains(&gateway));
+        let reaches = |network: Option<IpNet>, gateway: IpAddr| {
+            network.is_some_and(|network| network.contains(&gateway))
+        };
         let gateways = [
             (self.v4.map(IpNet::V4), self.v4_gateway.map(IpAddr::V4)),
             (self.v6.map(IpNet::V6), self.v6_gateway.map(IpAddr::V6)),
@@ -116,7 +132,10 @@ impl Endpoint {
         for (network, gateway) in gateways {
             let Some(gateway) = gateway else { continue };
             if !reaches(network, gateway) {
-                return Err(Error::invalid(format!("the gateway {gateway} is outside the network of {}", self.container_name)));
+                return Err(Error::invalid(format!(
+                    "the gateway {gateway} is outside the network of {}",
+                    self.container_name
+                )));
             }
         }
         Ok(())
@@ -157,10 +176,14 @@ impl Endpoint {
     /// address detection under the shared lock, and the options of the bridge port.
     fn port_options(&self, kernel_has_v6: bool) -> LinkMessage {
         let mut port = LinkMessage::default();
-        port.attributes.push(LinkAttribute::IfName(self.host_name.clone()));
+        port.attributes
+            .push(LinkAttribute::IfName(self.host_name.clone()));
         if kernel_has_v6 {
             let no_address = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-            port.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![no_address])]));
+            port.attributes
+                .push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(
+                    vec![no_address],
+                )]));
         }
         let mut options = Vec::new();
         if self.is_isolated {
@@ -186,40 +209,71 @@ fn attach_here(
     namespace: BorrowedFd<'_>,
     endpoint: &Endpoint,
 ) -> Result<Attached> {
-    let Endpoint { host_name, container_name, bridge, .. } = endpoint;
-    let bridge_index = link::index(host, bridge).map_err(|_| Error::not_found(format!("bridge {bridge} does not exist")))?;
+    let Endpoint {
+        host_name,
+        container_name,
+        bridge,
+        ..
+    } = endpoint;
+    let bridge_index = link::index(host, bridge)
+        .map_err(|_| Error::not_found(format!("bridge {bridge} does not exist")))?;
     let make = [
-        (RouteNetlinkMessage::NewLink(endpoint.new_pair(namespace, bridge_index)), NLM_F_CREATE | NLM_F_EXCL),
+        (
+            RouteNetlinkMessage::NewLink(endpoint.new_pair(namespace, bridge_index)),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ),
         // `NEWLINK` of what exists changes it; unlike `SETLINK`, it takes the options of a bridge's port too.
         (RouteNetlinkMessage::NewLink(endpoint.port_options(true)), 0),
     ];
     // On failure the pair, if it was made, goes with the namespace: nothing needs undoing here.
     match host.batch(make) {
         // A kernel without IPv6 refuses to hear of it.
-        Err(Refusal { index: 1, errno: libc::EAFNOSUPPORT, .. }) => {
-            host.request(RouteNetlinkMessage::NewLink(endpoint.port_options(false)), 0)
-        }
+        Err(Refusal {
+            index: 1,
+            errno: libc::EAFNOSUPPORT,
+            ..
+        }) => host.request(
+            RouteNetlinkMessage::NewLink(endpoint.port_options(false)),
+            0,
+        ),
         other => other,
     }
     .map_err(|refusal| not_made(host, endpoint, refusal))?;
-    if endpoint.v6.is_none() {
-        sysctl::set_if_present(&format!("ipv6/conf/{container_name}/disable_ipv6"), "1")?;
-    }
+    // Addresses are handed out by us, so probing for duplicates would only make the first seconds fail.
+    let setting = if endpoint.v6.is_none() {
+        ("disable_ipv6", "1")
+    } else {
+        ("accept_dad", "0")
+    };
+    sysctl::set_if_present(
+        &format!("ipv6/conf/{container_name}/{}", setting.0),
+        setting.1,
+    )?;
     let index = link::index(inside, container_name)?;
-    inside.batch(configuration(endpoint, index)).map_err(|refusal| describe(endpoint, index, refusal))?;
+    inside
+        .batch(configuration(endpoint, index))
+        .map_err(|refusal| describe(endpoint, index, refusal))?;
     link::settle(host, host_name)?;
-    Ok(Attached { container_index: index })
+    Ok(Attached {
+        container_index: index,
+    })
 }
 
 /// Why the pair was not made; looks for the reason that the kernel does not give.
 fn not_made(host: &mut Socket, endpoint: &Endpoint, refusal: Refusal) -> Error {
-    let Endpoint { host_name, container_name, bridge, .. } = endpoint;
+    let Endpoint {
+        host_name,
+        container_name,
+        bridge,
+        ..
+    } = endpoint;
     match link::find(host, bridge) {
         Ok(Some(link)) if link.kind.as_deref() != Some("bridge") => {
             Error::conflict(format!("existing interface {bridge} is not a bridge"))
         }
-        _ => Error::from(refusal)
-            .prefixed(format!("cannot create the link pair {host_name} and {container_name} on bridge {bridge}")),
+        _ => Error::from(refusal).prefixed(format!(
+            "cannot create the link pair {host_name} and {container_name} on bridge {bridge}"
+        )),
     }
 }
 
@@ -227,26 +281,44 @@ fn not_made(host: &mut Socket, endpoint: &Endpoint, refusal: Refusal) -> Error {
 fn configuration(endpoint: &Endpoint, index: u32) -> Vec<(RouteNetlinkMessage, u16)> {
     let mut messages = vec![(link::up(LOOPBACK_INDEX), 0), (link::up(index), 0)];
     if let Some(v4) = endpoint.v4 {
-        messages.push((RouteNetlinkMessage::NewAddress(address(index, IpNet::V4(v4))), NLM_F_CREATE | NLM_F_EXCL));
+        messages.push((
+            RouteNetlinkMessage::NewAddress(address(index, IpNet::V4(v4))),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ));
     }
     if let Some(v6) = endpoint.v6 {
-        messages.push((RouteNetlinkMessage::NewAddress(address(index, IpNet::V6(v6))), NLM_F_CREATE | NLM_F_EXCL));
+        messages.push((
+            RouteNetlinkMessage::NewAddress(address(index, IpNet::V6(v6))),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ));
     }
-    let gateways = [endpoint.v4_gateway.map(IpAddr::V4), endpoint.v6_gateway.map(IpAddr::V6)];
+    let gateways = [
+        endpoint.v4_gateway.map(IpAddr::V4),
+        endpoint.v6_gateway.map(IpAddr::V6),
+    ];
     for gateway in gateways.into_iter().flatten() {
-        messages.push((RouteNetlinkMessage::NewRoute(route::default_via(gateway, index)), NLM_F_CREATE | NLM_F_EXCL));
+        messages.push((
+            RouteNetlinkMessage::NewRoute(route::default_via(gateway, index)),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ));
     }
     messages
 }
 
 fn describe(endpoint: &Endpoint, index: u32, refusal: Refusal) -> Error {
-    let refused = configuration(endpoint, index).into_iter().nth(refusal.index).map(|(message, _)| message);
+    let refused = configuration(endpoint, index)
+        .into_iter()
+        .nth(refusal.index)
+        .map(|(message, _)| message);
     let what = match refused {
         Some(RouteNetlinkMessage::NewAddress(_)) => "give an address to",
         Some(RouteNetlinkMessage::NewRoute(_)) => "set the default route of",
         _ => "set up",
     };
-    Error::from(refusal).prefixed(format!("cannot {what} {} in its network namespace", endpoint.container_name))
+    Error::from(refusal).prefixed(format!(
+        "cannot {what} {} in its network namespace",
+        endpoint.container_name
+    ))
 }
 
 /// An address for `RTM_NEWADDR`. IPv6 addresses are used without a probe for duplicates: we hand them out ourselves.
@@ -254,17 +326,24 @@ pub(crate) fn address(index: u32, network: IpNet) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.index = index;
     message.header.prefix_len = network.prefix_len();
-    message.attributes = vec![AddressAttribute::Local(network.addr()), AddressAttribute::Address(network.addr())];
+    message.attributes = vec![
+        AddressAttribute::Local(network.addr()),
+        AddressAttribute::Address(network.addr()),
+    ];
     match network {
         IpNet::V4(v4) => {
             message.header.family = AddressFamily::Inet;
             if v4.prefix_len() < 31 {
-                message.attributes.push(AddressAttribute::Broadcast(v4.broadcast()));
+                message
+                    .attributes
+                    .push(AddressAttribute::Broadcast(v4.broadcast()));
             }
         }
         IpNet::V6(_) => {
             message.header.family = AddressFamily::Inet6;
-            message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+            message
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Nodad));
         }
     }
     message

@@ -39,7 +39,11 @@ pub fn render_with(has_v6: bool, extra: &[HostEntry], own: &[HostEntry]) -> Stri
 
 /// The names of a container's own line: `name.domain name`; a host name with dots is followed by its first part.
 pub fn own_names(hostname: &str, domain: &str) -> String {
-    let full = if domain.is_empty() { hostname.to_owned() } else { format!("{hostname}.{domain}") };
+    let full = if domain.is_empty() {
+        hostname.to_owned()
+    } else {
+        format!("{hostname}.{domain}")
+    };
     match full.split_once('.') {
         Some((first, _)) => format!("{full} {first}"),
         None => full,
@@ -52,14 +56,24 @@ mod tests {
 
     #[test]
     fn the_file_is_dockerds() {
-        let entry = |address: &str, names: &str| HostEntry { address: address.parse().expect("an address"), names: names.into() };
-        let extra = [entry("1.2.3.4", "x"), entry("5.6.7.8", "x"), entry("::2", "z")];
+        let entry = |address: &str, names: &str| HostEntry {
+            address: address.parse().expect("an address"),
+            names: names.into(),
+        };
+        let extra = [
+            entry("1.2.3.4", "x"),
+            entry("5.6.7.8", "x"),
+            entry("::2", "z"),
+        ];
         let text = render(&extra, &[entry("10.213.0.2", &own_names("foo", "bar.baz"))]);
         let expected = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
             ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n\
             1.2.3.4\tx\n5.6.7.8\tx\n::2\tz\n10.213.0.2\tfoo.bar.baz foo\n";
         assert_eq!(text, expected);
-        assert_eq!(render_with(false, &[], &[entry("10.213.0.2", "e490ebb12d66")]), "127.0.0.1\tlocalhost\n10.213.0.2\te490ebb12d66\n");
+        assert_eq!(
+            render_with(false, &[], &[entry("10.213.0.2", "e490ebb12d66")]),
+            "127.0.0.1\tlocalhost\n10.213.0.2\te490ebb12d66\n"
+        );
     }
 
     #[test]

@@ -28,7 +28,11 @@ pub fn default_pools() -> Vec<(Ipv4Net, u8)> {
 ///
 /// # Errors
 /// Docker's text if none is free.
-pub fn next_free(range: Ipv4Net, is_taken: impl Fn(Ipv4Addr) -> bool, last: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
+pub fn next_free(
+    range: Ipv4Net,
+    is_taken: impl Fn(Ipv4Addr) -> bool,
+    last: Option<Ipv4Addr>,
+) -> Result<Ipv4Addr> {
     next_free_in(range, range, is_taken, last)
 }
 
@@ -40,7 +44,8 @@ pub fn next_free_in(
     last: Option<Ipv4Addr>,
 ) -> Result<Ipv4Addr> {
     // Networks of one or two addresses have neither a name nor a broadcast address.
-    let is_usable = |ip| subnet.prefix_len() >= 31 || (ip != subnet.network() && ip != subnet.broadcast());
+    let is_usable =
+        |ip| subnet.prefix_len() >= 31 || (ip != subnet.network() && ip != subnet.broadcast());
     let (first, end) = (u32::from(range.network()), u32::from(range.broadcast()));
     let start = match last.map(u32::from) {
         Some(last) if (first..end).contains(&last) => last + 1,
@@ -68,13 +73,17 @@ pub fn choose_subnet(pools: &[(Ipv4Net, u8)], used: &[IpNet]) -> Result<Ipv4Net>
             }
         }
     }
-    Err(Error::internal("all predefined address pools have been fully subnetted"))
+    Err(Error::internal(
+        "all predefined address pools have been fully subnetted",
+    ))
 }
 
 /// The first of `used` that shares addresses with `subnet`; default routes do not count.
 pub fn overlapping(subnet: Ipv4Net, used: &[IpNet]) -> Option<IpNet> {
     let shares = |other: &IpNet| match other {
-        IpNet::V4(other) => other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(other)),
+        IpNet::V4(other) => {
+            other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(other))
+        }
         IpNet::V6(_) => false,
     };
     used.iter().copied().find(shares)
@@ -106,15 +115,23 @@ mod tests {
         let mut taken = vec![gateway];
         let mut last = None;
         for expected in ["10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"] {
-            let found = next_free(subnet, |ip| taken.contains(&ip), last).expect("there are free ones");
+            let found =
+                next_free(subnet, |ip| taken.contains(&ip), last).expect("there are free ones");
             assert_eq!(found, ip(expected));
             taken.push(found);
             last = Some(found);
         }
         taken.retain(|taken| *taken != ip("10.0.0.3"));
-        assert_eq!(next_free(subnet, |ip| taken.contains(&ip), last).expect("one"), ip("10.0.0.6"), "not the one just freed");
+        assert_eq!(
+            next_free(subnet, |ip| taken.contains(&ip), last).expect("one"),
+            ip("10.0.0.6"),
+            "not the one just freed"
+        );
         taken.push(ip("10.0.0.6"));
-        assert_eq!(next_free(subnet, |ip| taken.contains(&ip), Some(ip("10.0.0.6"))).expect("one"), ip("10.0.0.3"));
+        assert_eq!(
+            next_free(subnet, |ip| taken.contains(&ip), Some(ip("10.0.0.6"))).expect("one"),
+            ip("10.0.0.3")
+        );
         taken.push(ip("10.0.0.3"));
         let error = next_free(subnet, |ip| taken.contains(&ip), last).expect_err("all are taken");
         assert_eq!(error.to_string(), EXHAUSTED);
@@ -122,22 +139,47 @@ mod tests {
 
     #[test]
     fn ranges_are_used_whole_but_for_the_subnets_own_ends() {
-        let free = |subnet, range, last| next_free_in(net(subnet), net(range), |_| false, last).expect("is free");
+        let free = |subnet, range, last| {
+            next_free_in(net(subnet), net(range), |_| false, last).expect("is free")
+        };
         assert_eq!(free("10.0.0.0/24", "10.0.0.64/26", None), ip("10.0.0.64"));
-        assert_eq!(free("10.0.0.0/24", "10.0.0.192/26", Some(ip("10.0.0.254"))), ip("10.0.0.192"), "never the broadcast");
+        assert_eq!(
+            free("10.0.0.0/24", "10.0.0.192/26", Some(ip("10.0.0.254"))),
+            ip("10.0.0.192"),
+            "never the broadcast"
+        );
         assert_eq!(free("10.0.0.0/31", "10.0.0.0/31", None), ip("10.0.0.0"));
-        assert_eq!(free("10.0.0.0/24", "10.0.0.0/24", Some(ip("172.16.0.1"))), ip("10.0.0.1"), "a last one from elsewhere");
-        assert_eq!(free("255.255.255.0/24", "255.255.255.0/24", Some(ip("255.255.255.254"))), ip("255.255.255.1"));
+        assert_eq!(
+            free("10.0.0.0/24", "10.0.0.0/24", Some(ip("172.16.0.1"))),
+            ip("10.0.0.1"),
+            "a last one from elsewhere"
+        );
+        assert_eq!(
+            free(
+                "255.255.255.0/24",
+                "255.255.255.0/24",
+                Some(ip("255.255.255.254"))
+            ),
+            ip("255.255.255.1")
+        );
     }
 
     #[test]
     fn subnets_avoid_what_the_host_reaches_already() {
-        let used = ["0.0.0.0/0", "172.17.5.0/24", "172.16.0.0/15", "fd00::/8"].map(|n| n.parse().expect("is a network"));
-        assert_eq!(choose_subnet(&default_pools(), &used).expect("there is one"), net("172.18.0.0/16"));
-        let everything = ["172.16.0.0/12", "192.168.0.0/16"].map(|n| n.parse().expect("is a network"));
+        let used = ["0.0.0.0/0", "172.17.5.0/24", "172.16.0.0/15", "fd00::/8"]
+            .map(|n| n.parse().expect("is a network"));
+        assert_eq!(
+            choose_subnet(&default_pools(), &used).expect("there is one"),
+            net("172.18.0.0/16")
+        );
+        let everything =
+            ["172.16.0.0/12", "192.168.0.0/16"].map(|n| n.parse().expect("is a network"));
         assert!(choose_subnet(&default_pools(), &everything).is_err());
         let most = ["172.16.0.0/12", "192.168.0.0/17"].map(|n| n.parse().expect("is a network"));
-        assert_eq!(choose_subnet(&default_pools(), &most).expect("there is one"), net("192.168.128.0/20"));
+        assert_eq!(
+            choose_subnet(&default_pools(), &most).expect("there is one"),
+            net("192.168.128.0/20")
+        );
     }
 
     #[test]

@@ -38,7 +38,9 @@ pub fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>> {
     check_name(name)?;
     match socket.get(RouteNetlinkMessage::GetLink(named(name))) {
         Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(Link::from(message))),
-        Ok(_) => Err(Error::internal(format!("the kernel answered something else than link {name}"))),
+        Ok(_) => Err(Error::internal(format!(
+            "the kernel answered something else than link {name}"
+        ))),
         Err(refusal) if refusal.errno == libc::ENODEV => Ok(None),
         Err(refusal) => Err(refusal).with_context(|| format!("cannot read link {name}")),
     }
@@ -49,7 +51,9 @@ pub(crate) fn index(socket: &Socket, name: &str) -> Result<u32> {
     check_name(name)?;
     match socket.index_of_link(name) {
         Ok(index) => Ok(index),
-        Err(refusal) if refusal.errno == libc::ENODEV => Err(Error::not_found(format!("link {name} does not exist"))),
+        Err(refusal) if refusal.errno == libc::ENODEV => {
+            Err(Error::not_found(format!("link {name} does not exist")))
+        }
         Err(refusal) => Err(refusal).with_context(|| format!("cannot find link {name}")),
     }
 }
@@ -73,7 +77,9 @@ fn named(name: &str) -> LinkMessage {
 
 /// Every link of the namespace.
 pub fn list(socket: &mut Socket) -> Result<Vec<Link>> {
-    let found = socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).context("cannot list links")?;
+    let found = socket
+        .dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        .context("cannot list links")?;
     Ok(found
         .into_iter()
         .filter_map(|message| match message {
@@ -87,7 +93,9 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Link>> {
 pub fn remove(socket: &mut Socket, name: &str) -> Result<bool> {
     check_name(name)?;
     let mut request = LinkMessage::default();
-    request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    request
+        .attributes
+        .push(LinkAttribute::IfName(name.to_owned()));
     match socket.request(RouteNetlinkMessage::DelLink(request), 0) {
         Ok(()) => Ok(true),
         Err(refusal) if refusal.errno == libc::ENODEV => Ok(false),
@@ -98,7 +106,9 @@ pub fn remove(socket: &mut Socket, name: &str) -> Result<bool> {
 /// Sets the link called `name` up.
 pub fn set_up(socket: &mut Socket, name: &str) -> Result<()> {
     let index = index(socket, name)?;
-    socket.request(up(index), 0).with_context(|| format!("cannot set {name} up"))
+    socket
+        .request(up(index), 0)
+        .with_context(|| format!("cannot set {name} up"))
 }
 
 pub(crate) fn up(index: u32) -> RouteNetlinkMessage {
@@ -115,11 +125,15 @@ pub fn check_name(name: &str) -> Result<()> {
         && name.len() <= NAME_BYTES_MAX
         && name != "."
         && name != ".."
-        && !name.bytes().any(|b| b == b'/' || b == b':' || b == b'%' || b.is_ascii_whitespace() || b.is_ascii_control());
+        && !name.bytes().any(|b| {
+            b == b'/' || b == b':' || b == b'%' || b.is_ascii_whitespace() || b.is_ascii_control()
+        });
     if is_valid {
         return Ok(());
     }
-    Err(Error::invalid(format!("invalid network interface name {name:?}")))
+    Err(Error::invalid(format!(
+        "invalid network interface name {name:?}"
+    )))
 }
 
 impl From<LinkMessage> for Link {
@@ -136,7 +150,9 @@ impl From<LinkMessage> for Link {
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
-                LinkAttribute::Address(bytes) => link.mac = <[u8; 6]>::try_from(bytes).ok().map(MacAddress),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = <[u8; 6]>::try_from(bytes).ok().map(MacAddress)
+                }
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Controller(index) => link.bridge_index = Some(index),
                 LinkAttribute::LinkInfo(parts) => {
@@ -168,10 +184,17 @@ impl FromStr for MacAddress {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit())).ok_or_else(invalid)?;
+            let part = parts
+                .next()
+                .filter(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+                .ok_or_else(invalid)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| invalid())?;
         }
-        if parts.next().is_some() { Err(invalid()) } else { Ok(Self(bytes)) }
+        if parts.next().is_some() {
+            Err(invalid())
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -183,14 +206,31 @@ mod tests {
     fn mac_addresses_round_trip_and_nonsense_is_refused() {
         let mac: MacAddress = "02-42:AC:11:00:02".parse().expect("is valid");
         assert_eq!(mac.to_string(), "02:42:ac:11:00:02");
-        for bad in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "02:42:ac:11:0:02", "g2:42:ac:11:00:02", "+2:42:ac:11:00:02"] {
+        for bad in [
+            "",
+            "02:42:ac:11:00",
+            "02:42:ac:11:00:02:03",
+            "02:42:ac:11:0:02",
+            "g2:42:ac:11:00:02",
+            "+2:42:ac:11:00:02",
+        ] {
             assert!(bad.parse::<MacAddress>().is_err(), "{bad:?}");
         }
     }
 
     #[test]
     fn names_that_are_paths_are_refused() {
-        for bad in ["", ".", "..", "a/b", "a b", "a:1", "veth%d", "sixteen-bytes-xx", "a\n"] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "a:1",
+            "veth%d",
+            "sixteen-bytes-xx",
+            "a\n",
+        ] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
         assert!(check_name("fifteen-bytes-x").is_ok());

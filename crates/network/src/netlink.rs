@@ -7,7 +7,8 @@
 use gantry_base::{Error, ErrorKind, Result};
 use gantry_sys::netlink::Family;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use rustix::buffer::spare_capacity;
@@ -68,7 +69,11 @@ impl Socket {
     }
 
     fn open(family: Family) -> Result<Self> {
-        Ok(Self { fd: gantry_sys::netlink::open(family)?, sequence: 0, buffer: Vec::new() })
+        Ok(Self {
+            fd: gantry_sys::netlink::open(family)?,
+            sequence: 0,
+            buffer: Vec::new(),
+        })
     }
 
     /// Sends one route message and waits for its acknowledgement. `flags` are added to request and ack.
@@ -78,7 +83,10 @@ impl Socket {
 
     /// Sends several route messages in one packet. All of them are carried out, also after one was refused; the first
     /// refusal is returned.
-    pub fn batch(&mut self, messages: impl IntoIterator<Item = (RouteNetlinkMessage, u16)>) -> Result<(), Refusal> {
+    pub fn batch(
+        &mut self,
+        messages: impl IntoIterator<Item = (RouteNetlinkMessage, u16)>,
+    ) -> Result<(), Refusal> {
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::with_capacity(512);
         for (message, flags) in messages {
@@ -121,7 +129,11 @@ impl Socket {
     }
 
     /// Sends a request without the ack flag, so that the answer itself is the only reply.
-    fn ask(&mut self, bytes: &[u8], mut answer: impl FnMut(&[u8]) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    fn ask(
+        &mut self,
+        bytes: &[u8],
+        mut answer: impl FnMut(&[u8]) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         self.send(bytes)?;
         let (first, mut is_answered) = (self.sequence, false);
         while !is_answered {
@@ -130,14 +142,21 @@ impl Socket {
                     return Ok(());
                 }
                 is_answered = true;
-                if received.kind == NLMSG_ERROR { refusal(received, first) } else { answer(received.whole) }
+                if received.kind == NLMSG_ERROR {
+                    refusal(received, first)
+                } else {
+                    answer(received.whole)
+                }
             })?;
         }
         Ok(())
     }
 
     /// All objects that match `message`. Begun again if the table changed during the dump.
-    pub fn dump(&mut self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
+    pub fn dump(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, Refusal> {
         for _ in 0..DUMP_ATTEMPTS {
             let mut bytes = Vec::with_capacity(128);
             self.append(&mut bytes, message.clone(), NLM_F_REQUEST | NLM_F_DUMP);
@@ -166,7 +185,10 @@ impl Socket {
 
     /// Lets a packet of `bytes` leave in one piece.
     pub(crate) fn widen_send_buffer(&mut self, bytes: usize) -> Result<(), Refusal> {
-        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(&self.fd, bytes + (64 << 10))?)
+        Ok(rustix::net::sockopt::set_socket_send_buffer_size_force(
+            &self.fd,
+            bytes + (64 << 10),
+        )?)
     }
 
     /// Sends encoded messages, of which at least the one numbered `last` asks for an acknowledgement, and waits for it.
@@ -216,8 +238,13 @@ impl Socket {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let sent = rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, bytes, SendFlags::empty()))?;
-        if sent == bytes.len() { Ok(()) } else { Err(Refusal::new(libc::EMSGSIZE)) }
+        let sent =
+            rustix::io::retry_on_intr(|| rustix::net::send(&self.fd, bytes, SendFlags::empty()))?;
+        if sent == bytes.len() {
+            Ok(())
+        } else {
+            Err(Refusal::new(libc::EMSGSIZE))
+        }
     }
 
     /// Reads until `last` is acknowledged or something in `first..=last` was refused.
@@ -226,9 +253,15 @@ impl Socket {
         let mut refused = None;
         while !is_done {
             // After a refusal nothing is owed to us; take what is there.
-            let flags = if refused.is_some() { RecvFlags::DONTWAIT } else { RecvFlags::empty() };
+            let flags = if refused.is_some() {
+                RecvFlags::DONTWAIT
+            } else {
+                RecvFlags::empty()
+            };
             let result = self.receive(flags, |received| {
-                if received.kind != NLMSG_ERROR || received.sequence.wrapping_sub(first) > last.wrapping_sub(first) {
+                if received.kind != NLMSG_ERROR
+                    || received.sequence.wrapping_sub(first) > last.wrapping_sub(first)
+                {
                     return Ok(());
                 }
                 is_done |= received.sequence == last;
@@ -255,7 +288,11 @@ impl Socket {
         self.buffer.clear();
         self.buffer.reserve(RECEIVE_BYTES);
         let (_, length) = rustix::io::retry_on_intr(|| {
-            rustix::net::recv(&self.fd, spare_capacity(&mut self.buffer), flags | RecvFlags::TRUNC)
+            rustix::net::recv(
+                &self.fd,
+                spare_capacity(&mut self.buffer),
+                flags | RecvFlags::TRUNC,
+            )
         })?;
         if length > self.buffer.len() {
             return Err(Refusal::new(libc::EMSGSIZE));
@@ -272,12 +309,20 @@ impl Socket {
 
 impl Refusal {
     fn new(errno: i32) -> Self {
-        Self { index: 0, errno, explanation: None }
+        Self {
+            index: 0,
+            errno,
+            explanation: None,
+        }
     }
 
     /// Turns the refusal with this error number into success.
     pub fn unless(self, errno: i32) -> Result<(), Self> {
-        if self.errno == errno { Ok(()) } else { Err(self) }
+        if self.errno == errno {
+            Ok(())
+        } else {
+            Err(self)
+        }
     }
 }
 
@@ -325,17 +370,34 @@ fn split_message(bytes: &[u8]) -> Option<(Received<'_>, &[u8])> {
     let payload = whole.get(HEADER_BYTES..)?;
     let after = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     let (kind, flags) = (read_u16(header, 4)?, read_u16(header, 6)?);
-    Some((Received { kind, flags, sequence: read_u32(header, 8)?, payload, whole }, after))
+    Some((
+        Received {
+            kind,
+            flags,
+            sequence: read_u32(header, 8)?,
+            payload,
+            whole,
+        },
+        after,
+    ))
 }
 
 /// The refusal that an error or end-of-dump message carries; zero is success.
 fn refusal(received: &Received<'_>, first: u32) -> Result<(), Refusal> {
-    let code = received.payload.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+    let code = received
+        .payload
+        .get(..4)
+        .and_then(|b| b.try_into().ok())
+        .map_or(0, i32::from_ne_bytes);
     if code == 0 {
         return Ok(());
     }
     let index = usize::try_from(received.sequence.wrapping_sub(first)).unwrap_or(0);
-    Err(Refusal { index, errno: code.saturating_neg(), explanation: explanation(received) })
+    Err(Refusal {
+        index,
+        errno: code.saturating_neg(),
+        explanation: explanation(received),
+    })
 }
 
 /// The text among the attributes of an acknowledgement.
@@ -344,14 +406,22 @@ fn explanation(received: &Received<'_>) -> Option<String> {
         return None;
     }
     // An error carries the code and the request's header, and, unless capped, the rest of the request.
-    let mut offset = if received.kind == NLMSG_DONE { 4 } else { 4 + HEADER_BYTES };
+    let mut offset = if received.kind == NLMSG_DONE {
+        4
+    } else {
+        4 + HEADER_BYTES
+    };
     if received.kind == NLMSG_ERROR && received.flags & NLM_F_CAPPED == 0 {
         let request = usize::try_from(read_u32(received.payload, 4)?).ok()?;
         offset = 4 + request.next_multiple_of(4);
     }
     Attributes::new(received.payload.get(offset..)?)
         .find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG)
-        .map(|(_, text)| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned())
+        .map(|(_, text)| {
+            String::from_utf8_lossy(text)
+                .trim_end_matches('\0')
+                .to_owned()
+        })
 }
 
 /// Iterates over encoded attributes; ends at the first one that does not fit.
@@ -372,7 +442,10 @@ impl<'a> Iterator for Attributes<'a> {
         // The two highest bits say "nested" and "network byte order".
         let kind = read_u16(self.rest, 2)? & 0x3fff;
         let value = self.rest.get(4..length)?;
-        self.rest = self.rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        self.rest = self
+            .rest
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
         Some((kind, value))
     }
 }
@@ -386,10 +459,18 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 fn parse_route(bytes: &[u8]) -> Result<RouteNetlinkMessage, Refusal> {
-    let unreadable = |why: String| Refusal { index: 0, errno: libc::EBADMSG, explanation: Some(why) };
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map_err(|e| unreadable(e.to_string()))?;
+    let unreadable = |why: String| Refusal {
+        index: 0,
+        errno: libc::EBADMSG,
+        explanation: Some(why),
+    };
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
+        .map_err(|e| unreadable(e.to_string()))?;
     match message.payload {
         NetlinkPayload::InnerMessage(message) => Ok(message),
-        other => Err(unreadable(format!("a message of type {}", other.message_type()))),
+        other => Err(unreadable(format!(
+            "a message of type {}",
+            other.message_type()
+        ))),
     }
 }

@@ -64,11 +64,15 @@ pub fn reserve_any(
 
 /// The range from which the host picks ports (`net.ipv4.ip_local_port_range`); Docker picks published ones from it too.
 pub fn ephemeral_range() -> Result<RangeInclusive<u16>> {
-    let Some(text) = sysctl::get("ipv4/ip_local_port_range")? else { return Ok(USUAL_RANGE) };
+    let Some(text) = sysctl::get("ipv4/ip_local_port_range")? else {
+        return Ok(USUAL_RANGE);
+    };
     let mut numbers = text.split_whitespace().map(str::parse::<u16>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(first)), Some(Ok(last))) if first > 0 && first <= last => Ok(first..=last),
-        _ => Err(Error::internal(format!("cannot understand net.ipv4.ip_local_port_range: {text:?}"))),
+        _ => Err(Error::internal(format!(
+            "cannot understand net.ipv4.ip_local_port_range: {text:?}"
+        ))),
     }
     .context("cannot find the range of ephemeral ports")
 }
@@ -78,7 +82,8 @@ fn hold_all(protocol: PortProtocol, addresses: &[IpAddr], port: u16) -> Result<R
     for address in addresses {
         match hold(protocol, SocketAddr::new(*address, port)) {
             Ok(socket) => sockets.push(socket),
-            Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if protocol == PortProtocol::Sctp => {}
+            Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT)
+                if protocol == PortProtocol::Sctp => {}
             Err(errno) => return Err(errno),
         }
     }
@@ -101,13 +106,20 @@ fn hold(protocol: PortProtocol, address: SocketAddr) -> Result<OwnedFd, Errno> {
 }
 
 fn bind(protocol: PortProtocol, address: SocketAddr, reuse: bool) -> Result<OwnedFd, Errno> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
     let (kind, number) = match protocol {
         PortProtocol::Tcp => (SocketType::STREAM, None),
         PortProtocol::Udp => (SocketType::DGRAM, None),
-        PortProtocol::Sctp => (SocketType::STREAM, Some(Protocol::from_raw(
-            core::num::NonZero::new(u32::from(protocol.number())).ok_or(Errno::INVAL)?,
-        ))),
+        PortProtocol::Sctp => (
+            SocketType::STREAM,
+            Some(Protocol::from_raw(
+                core::num::NonZero::new(u32::from(protocol.number())).ok_or(Errno::INVAL)?,
+            )),
+        ),
     };
     let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, number)?;
     if address.is_ipv6() {

@@ -77,7 +77,11 @@ fn try_firewall() -> Result<()> {
         container_port: 80,
     };
     let mut firewall = Firewall::open("gantry-probe")?;
-    firewall.apply(&render(&Desired { bridges: vec![rules], ports: vec![port], drops_foreign_forwarding: true }))
+    firewall.apply(&render(&Desired {
+        bridges: vec![rules],
+        ports: vec![port],
+        drops_foreign_forwarding: true,
+    }))
 }
 
 fn network(address: [u8; 4]) -> Ipv4Net {

@@ -49,14 +49,23 @@ pub fn is_only_resolved(host_text: &str) -> bool {
 /// The file for the default bridge and for `none`: the host's without what the container cannot reach, or with public
 /// name servers if none is left.
 pub fn for_bridge(host_text: &str, overrides: &Overrides) -> String {
-    render_bridge(Source { path: HOST_FILE, text: host_text, has_v6: false }, overrides)
+    render_bridge(
+        Source {
+            path: HOST_FILE,
+            text: host_text,
+            has_v6: false,
+        },
+        overrides,
+    )
 }
 
 /// Like [`for_bridge`], with all that is known.
 pub fn render_bridge(source: Source<'_>, overrides: &Overrides) -> String {
     let mut parsed = Parsed::read(source.text);
     if overrides.nameservers.is_empty() {
-        parsed.nameservers.retain(|server| is_reachable(server, source.has_v6));
+        parsed
+            .nameservers
+            .retain(|server| is_reachable(server, source.has_v6));
     }
     let overridden = parsed.override_by(overrides);
     if parsed.nameservers.is_empty() {
@@ -97,7 +106,9 @@ impl Parsed {
                 None => {}
                 Some(word) if word.starts_with(['#', ';']) => {}
                 Some("nameserver") => match words.next() {
-                    Some(server) if address_of(server).is_some() => parsed.nameservers.push(server.to_owned()),
+                    Some(server) if address_of(server).is_some() => {
+                        parsed.nameservers.push(server.to_owned())
+                    }
                     Some(server) => parsed.invalid.push(server.to_owned()),
                     None => {}
                 },
@@ -126,7 +137,11 @@ impl Parsed {
             overridden.push("nameservers");
         }
         if !overrides.search.is_empty() {
-            self.search = if overrides.search == ["."] { Vec::new() } else { overrides.search.clone() };
+            self.search = if overrides.search == ["."] {
+                Vec::new()
+            } else {
+                overrides.search.clone()
+            };
             overridden.push("search");
         }
         if !overrides.options.is_empty() {
@@ -150,14 +165,23 @@ impl Parsed {
         for line in &self.other {
             push_line(&mut text, format_args!("{line}"));
         }
-        push_line(&mut text, format_args!("\n# Based on host file: '{path}'{mode}"));
+        push_line(
+            &mut text,
+            format_args!("\n# Based on host file: '{path}'{mode}"),
+        );
         if self.used_public {
             push_line(&mut text, format_args!("# Used default nameservers."));
         }
         if !self.invalid.is_empty() {
-            push_line(&mut text, format_args!("# Invalid nameservers: [{}]", self.invalid.join(" ")));
+            push_line(
+                &mut text,
+                format_args!("# Invalid nameservers: [{}]", self.invalid.join(" ")),
+            );
         }
-        push_line(&mut text, format_args!("# Overrides: [{}]", overridden.join(" ")));
+        push_line(
+            &mut text,
+            format_args!("# Overrides: [{}]", overridden.join(" ")),
+        );
         if let Some(from) = self.ndots_from {
             push_line(&mut text, format_args!("# Option ndots from: {from}"));
         }
@@ -185,7 +209,9 @@ fn is_reachable(server: &str, has_v6: bool) -> bool {
 /// The address of a name server, without the zone that an IPv6 one may have.
 fn address_of(server: &str) -> Option<IpAddr> {
     match server.split_once('%') {
-        Some((address, zone)) if !zone.is_empty() => address.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        Some((address, zone)) if !zone.is_empty() => {
+            address.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
+        }
         Some(_) => None,
         None => server.parse().ok(),
     }
@@ -202,7 +228,11 @@ mod tests {
 
     fn overrides(nameservers: &[&str], search: &[&str], options: &[&str]) -> Overrides {
         let owned = |list: &[&str]| list.iter().map(|&item| item.to_owned()).collect();
-        Overrides { nameservers: owned(nameservers), search: owned(search), options: owned(options) }
+        Overrides {
+            nameservers: owned(nameservers),
+            search: owned(search),
+            options: owned(options),
+        }
     }
 
     const MIXED: &str = "nameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\nnameserver 2620:fe::fe\n\
@@ -223,7 +253,10 @@ mod tests {
              # Used default nameservers.\n# Overrides: []\n"
         );
         assert_eq!(
-            body(&for_bridge("nameserver fe80::1%eth0\nnameserver 2001:db8::1\noptions ndots:0\n", &Overrides::default())),
+            body(&for_bridge(
+                "nameserver fe80::1%eth0\nnameserver 2001:db8::1\noptions ndots:0\n",
+                &Overrides::default()
+            )),
             "nameserver 8.8.8.8\nnameserver 8.8.4.4\noptions ndots:0\n\n# Based on host file: '/etc/resolv.conf' (legacy)\n\
              # Used default nameservers.\n# Overrides: []\n# Option ndots from: host\n"
         );
@@ -237,7 +270,10 @@ mod tests {
              search a.b c.d\noptions edns0 trust-ad ndots:1\n\n\
              # Based on host file: '/etc/resolv.conf'\n# Overrides: []\n# Option ndots from: host\n"
         );
-        assert_eq!(body(&for_host("", &Overrides::default())), "\n# Based on host file: '/etc/resolv.conf'\n# Overrides: []\n");
+        assert_eq!(
+            body(&for_host("", &Overrides::default())),
+            "\n# Based on host file: '/etc/resolv.conf'\n# Overrides: []\n"
+        );
     }
 
     #[test]
@@ -249,7 +285,10 @@ mod tests {
              # Option ndots from: host\n"
         );
         assert_eq!(
-            body(&for_bridge(STRANGE, &overrides(&[], &["s.t"], &["ndots:9"]))),
+            body(&for_bridge(
+                STRANGE,
+                &overrides(&[], &["s.t"], &["ndots:9"])
+            )),
             "nameserver 1.1.1.1\nsearch s.t\noptions ndots:9\nsortlist 1.2.3.4\nfoo bar\n\n\
              # Based on host file: '/etc/resolv.conf' (legacy)\n# Invalid nameservers: [bad]\n\
              # Overrides: [search options]\n# Option ndots from: override\n"
@@ -260,7 +299,10 @@ mod tests {
     fn overrides_are_taken_as_they_are() {
         let host = "nameserver 10.255.255.53\n";
         assert_eq!(
-            body(&for_bridge(host, &overrides(&["8.8.8.8"], &["."], &["ndots:3", "ndots:4", "timeout:1"]))),
+            body(&for_bridge(
+                host,
+                &overrides(&["8.8.8.8"], &["."], &["ndots:3", "ndots:4", "timeout:1"])
+            )),
             "nameserver 8.8.8.8\noptions ndots:3 ndots:4 timeout:1\n\n# Based on host file: '/etc/resolv.conf' (legacy)\n\
              # Overrides: [nameservers search options]\n# Option ndots from: override\n"
         );

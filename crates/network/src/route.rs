@@ -6,7 +6,8 @@ use gantry_base::{Context as _, Result};
 use ipnet::IpNet;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol,
+    RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use std::net::IpAddr;
@@ -36,7 +37,8 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Route>> {
         match socket.dump(RouteNetlinkMessage::GetRoute(request)) {
             Ok(messages) => routes.extend(messages.into_iter().filter_map(read)),
             // A kernel without IPv6.
-            Err(refusal) if refusal.errno == libc::EAFNOSUPPORT || refusal.errno == libc::EOPNOTSUPP => {}
+            Err(refusal)
+                if refusal.errno == libc::EAFNOSUPPORT || refusal.errno == libc::EOPNOTSUPP => {}
             Err(refusal) => return Err(refusal).context("cannot list the host's routes"),
         }
     }
@@ -46,18 +48,28 @@ pub fn list(socket: &mut Socket) -> Result<Vec<Route>> {
 /// The MTU that packets to the outside may have: the default route's own, else that of its link.
 pub fn default_mtu(socket: &mut Socket) -> Result<u32> {
     let routes = list(socket)?;
-    let default = routes.iter().filter(|route| route.destination.prefix_len() == 0).min_by_key(|route| route.metric);
-    let Some(default) = default else { return Ok(MTU_WITHOUT_DEFAULT_ROUTE) };
+    let default = routes
+        .iter()
+        .filter(|route| route.destination.prefix_len() == 0)
+        .min_by_key(|route| route.metric);
+    let Some(default) = default else {
+        return Ok(MTU_WITHOUT_DEFAULT_ROUTE);
+    };
     if let Some(mtu) = default.mtu {
         return Ok(mtu);
     }
-    let Some(index) = default.link_index else { return Ok(MTU_WITHOUT_DEFAULT_ROUTE) };
+    let Some(index) = default.link_index else {
+        return Ok(MTU_WITHOUT_DEFAULT_ROUTE);
+    };
     let mut request = LinkMessage::default();
     request.header.index = index;
     match socket.get(RouteNetlinkMessage::GetLink(request)) {
         Ok(RouteNetlinkMessage::NewLink(message)) => Ok(link::Link::from(message).mtu),
         Ok(_) => Ok(MTU_WITHOUT_DEFAULT_ROUTE),
-        Err(netlink::Refusal { errno: libc::ENODEV, .. }) => Ok(MTU_WITHOUT_DEFAULT_ROUTE),
+        Err(netlink::Refusal {
+            errno: libc::ENODEV,
+            ..
+        }) => Ok(MTU_WITHOUT_DEFAULT_ROUTE),
         Err(refusal) => Err(refusal).context("cannot read the link of the default route"),
     }
 }
@@ -70,16 +82,25 @@ pub(crate) fn default_via(gateway: IpAddr, index: u32) -> RouteMessage {
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes = vec![RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(index)];
+    message.attributes = vec![
+        RouteAttribute::Gateway(gateway.into()),
+        RouteAttribute::Oif(index),
+    ];
     message
 }
 
 fn family_of(address: IpAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+    if address.is_ipv4() {
+        AddressFamily::Inet
+    } else {
+        AddressFamily::Inet6
+    }
 }
 
 fn read(message: RouteNetlinkMessage) -> Option<Route> {
-    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
+    let RouteNetlinkMessage::NewRoute(message) = message else {
+        return None;
+    };
     let header = &message.header;
     if header.kind != RouteType::Unicast || header.table != RouteHeader::RT_TABLE_MAIN {
         return None;
@@ -99,10 +120,12 @@ fn read(message: RouteNetlinkMessage) -> Option<Route> {
     for attribute in message.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                route.destination = IpNet::new(address.into(), header.destination_prefix_length).ok()?;
+                route.destination =
+                    IpNet::new(address.into(), header.destination_prefix_length).ok()?;
             }
             RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
-                route.destination = IpNet::new(address.into(), header.destination_prefix_length).ok()?;
+                route.destination =
+                    IpNet::new(address.into(), header.destination_prefix_length).ok()?;
             }
             RouteAttribute::Oif(index) => route.link_index = Some(index),
             RouteAttribute::Priority(metric) => route.metric = metric,

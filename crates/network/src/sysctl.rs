@@ -37,7 +37,10 @@ pub(crate) fn get(name: &str) -> Result<Option<String>> {
 }
 
 fn write(path: &PathBuf, value: &str) -> std::io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
+    OpenOptions::new()
+        .write(true)
+        .open(path)?
+        .write_all(value.as_bytes())
 }
 
 fn path_of(name: &str) -> PathBuf {

@@ -25,10 +25,14 @@ pub fn open(family: Family) -> Result<OwnedFd> {
         Family::Netfilter => (Some(netlink::NETFILTER), "nfnetlink"),
     };
     let what = || format!("cannot open a socket to the kernel's {name}");
-    let socket =
-        rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
-            .map_err(std::io::Error::from)
-            .with_context(what)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )
+    .map_err(std::io::Error::from)
+    .with_context(what)?;
     for option in [libc::NETLINK_EXT_ACK, libc::NETLINK_CAP_ACK] {
         set_flag(&socket, option).with_context(what)?;
     }
@@ -40,8 +44,16 @@ pub fn open(family: Family) -> Result<OwnedFd> {
 
 /// Makes the kernel drop every packet that arrives for `socket`, of whatever protocol: it holds its port and nothing else.
 pub fn drop_incoming(socket: impl AsFd) -> Result<(), rustix::io::Errno> {
-    let mut accept_nothing = libc::sock_filter { code: RETURN_CONSTANT, jt: 0, jf: 0, k: 0 };
-    let program = libc::sock_fprog { len: 1, filter: &raw mut accept_nothing };
+    let mut accept_nothing = libc::sock_filter {
+        code: RETURN_CONSTANT,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut accept_nothing,
+    };
     let length = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).expect("16 bytes fit");
     // SAFETY: the program points to one live instruction, which the kernel copies during the call.
     let result = unsafe {
@@ -56,7 +68,10 @@ pub fn drop_incoming(socket: impl AsFd) -> Result<(), rustix::io::Errno> {
     if result == 0 {
         return Ok(());
     }
-    Err(rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::INVAL))
+    Err(
+        rustix::io::Errno::from_io_error(&std::io::Error::last_os_error())
+            .unwrap_or(rustix::io::Errno::INVAL),
+    )
 }
 
 fn set_flag(socket: &OwnedFd, option: libc::c_int) -> std::io::Result<()> {
@@ -64,7 +79,17 @@ fn set_flag(socket: &OwnedFd, option: libc::c_int) -> std::io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("4 bytes fit");
     // SAFETY: the option takes an int; the pointer is to a live one, with its true length.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), length)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            option,
+            (&raw const on).cast(),
+            length,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
 }

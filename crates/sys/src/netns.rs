@@ -74,7 +74,8 @@ pub fn of_socket(socket: impl AsFd) -> Result<OwnedFd> {
     // SAFETY: the request takes no argument; it returns a new descriptor that nobody else owns, or -1.
     let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), SIOCGSKNS) };
     if result < 0 {
-        return Err(std::io::Error::last_os_error()).context("cannot get the network namespace of a socket");
+        return Err(std::io::Error::last_os_error())
+            .context("cannot get the network namespace of a socket");
     }
     // SAFETY: see above; the kernel opens it close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(result) })
@@ -94,14 +95,21 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
         .map_err(std::io::Error::from)
         .with_context(|| format!("cannot open network namespace {}", path.display()))?;
     if !is_network_namespace(namespace.as_fd()) {
-        return Err(Error::invalid(format!("{} is not a network namespace", path.display())));
+        return Err(Error::invalid(format!(
+            "{} is not a network namespace",
+            path.display()
+        )));
     }
     Ok(namespace)
 }
 
 /// Whether two descriptors mean the same namespace.
 pub fn is_same(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<bool> {
-    let stat = |fd| rustix::fs::fstat(fd).map_err(std::io::Error::from).context("cannot identify a namespace");
+    let stat = |fd| {
+        rustix::fs::fstat(fd)
+            .map_err(std::io::Error::from)
+            .context("cannot identify a namespace")
+    };
     let (one, other) = (stat(one)?, stat(other)?);
     Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
@@ -118,7 +126,11 @@ impl Drop for WayHome {
     fn drop(&mut self) {
         let is_home = HOME.with(|home| {
             home.get().is_some_and(|home| {
-                rustix::thread::move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::Network)).is_ok()
+                rustix::thread::move_into_link_name_space(
+                    home.as_fd(),
+                    Some(LinkNameSpaceType::Network),
+                )
+                .is_ok()
             })
         });
         IS_AWAY.set(false);
@@ -132,7 +144,9 @@ impl Drop for WayHome {
 
 fn away<T>(inside: impl FnOnce() -> T, leave: impl FnOnce() -> Result<()>) -> Result<T> {
     if IS_AWAY.get() {
-        return Err(Error::internal("this thread is in another network namespace already"));
+        return Err(Error::internal(
+            "this thread is in another network namespace already",
+        ));
     }
     HOME.with(|home| {
         if home.get().is_none() {
@@ -154,6 +168,8 @@ fn in_fresh_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T
             .stack_size(256 << 10)
             .spawn_scoped(scope, work)
             .context("cannot start a thread for a network namespace")?;
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }

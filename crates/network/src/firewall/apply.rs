@@ -24,11 +24,18 @@ impl Firewall {
     /// The table called `table` in this thread's network namespace (`gantry`; another name for each further daemon).
     /// Changes nothing yet.
     pub fn open(table: &str) -> Result<Self> {
-        let is_name = table.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let is_name = table
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !is_name || !table.starts_with(|c: char| c.is_ascii_alphabetic()) || table.len() > 64 {
-            return Err(Error::invalid(format!("invalid name of an nftables table: {table:?}")));
+            return Err(Error::invalid(format!(
+                "invalid name of an nftables table: {table:?}"
+            )));
         }
-        Ok(Self { table: table.to_owned(), socket: Socket::netfilter()? })
+        Ok(Self {
+            table: table.to_owned(),
+            socket: Socket::netfilter()?,
+        })
     }
 
     /// The table's name.
@@ -36,32 +43,81 @@ impl Firewall {
         &self.table
     }
 
-    /// Replaces the whole table by `ruleset` in one transaction: each packet sees either the old one or the new one.
+    /// Makes the table what `ruleset` says, in one transaction: each packet sees either the old rules or the new ones.
+    ///
+    /// Chains that hang in the packets' way stay and only change their rules. Were the table deleted and made again, a packet
+    /// could pass the new chain just before the change and the old one just after, and find both empty.
     pub fn apply(&mut self, ruleset: &Ruleset) -> Result<()> {
         let table = self.table.clone();
-        let mut batch = self.batch();
-        // Adding what may be there makes deleting it possible whether it was or not.
-        batch.add_table(&table);
-        batch.delete_table(&table);
-        batch.add_table(&table);
-        for (id, set) in (1..).zip(&ruleset.sets) {
-            batch.add_set(&table, set, id);
-        }
-        for chain in &ruleset.chains {
-            batch.add_chain(&table, chain);
-        }
-        for set in ruleset.sets.iter().filter(|set| !set.elements.is_empty()) {
-            batch.elements(NEW_ELEMENT, &table, &set.name, &set.elements);
-        }
-        for chain in &ruleset.chains {
-            batch.add_rules(&table, chain);
-        }
-        self.commit(batch)
+        let what = || format!("cannot change the nftables table {table}");
+        let present = self.own_chains().with_context(what)?;
+        let changed = match self.change_in_place(ruleset, present.as_deref()) {
+            // Another version of us left chains or maps of the same names but of another shape.
+            Err(refusal) if present.is_some() && is_about_shape(&refusal) => self.replace(ruleset),
+            other => other,
+        };
+        changed
             .map_err(|refusal| match refusal.errno {
-                libc::EINVAL if refusal.index == 0 => Error::not_implemented("this kernel has no nftables (CONFIG_NF_TABLES)"),
+                libc::EINVAL if refusal.index == 0 => {
+                    Error::not_implemented("this kernel has no nftables (CONFIG_NF_TABLES)")
+                }
                 _ => refusal.into(),
             })
-            .with_context(|| format!("cannot replace the nftables table {table}"))
+            .with_context(what)
+    }
+
+    /// `present` are the names of the table's chains, if there is a table.
+    fn change_in_place(
+        &mut self,
+        ruleset: &Ruleset,
+        present: Option<&[String]>,
+    ) -> Result<(), Refusal> {
+        let table = self.table.clone();
+        let mut batch = self.batch();
+        batch.add_table(&table);
+        if present.is_some() {
+            batch.delete_rules(&table);
+        }
+        add_sets_and_chains(&mut batch, &table, ruleset);
+        if present.is_some() {
+            for set in &ruleset.sets {
+                batch.delete_elements(&table, &set.name);
+            }
+        }
+        add_elements_and_rules(&mut batch, &table, ruleset);
+        for name in present.unwrap_or_default() {
+            if !ruleset.chains.iter().any(|chain| chain.name == *name) {
+                batch.delete_chain(&table, name);
+            }
+        }
+        self.commit(batch)
+    }
+
+    /// Deletes the table and makes it anew, also in one transaction, but see [`Firewall::apply`].
+    fn replace(&mut self, ruleset: &Ruleset) -> Result<(), Refusal> {
+        let table = self.table.clone();
+        let mut batch = self.batch();
+        batch.delete_table(&table);
+        batch.add_table(&table);
+        add_sets_and_chains(&mut batch, &table, ruleset);
+        add_elements_and_rules(&mut batch, &table, ruleset);
+        self.commit(batch)
+    }
+
+    /// The names of the table's chains; none if there is no table.
+    fn own_chains(&mut self) -> Result<Option<Vec<String>>> {
+        if !self.is_present()? {
+            return Ok(None);
+        }
+        let table = self.table.clone();
+        let chains = self.chains()?;
+        Ok(Some(
+            chains
+                .into_iter()
+                .filter(|chain| chain.is_in(&table))
+                .map(|chain| chain.name)
+                .collect(),
+        ))
     }
 
     /// Publishes one port: one map element.
@@ -100,11 +156,14 @@ impl Firewall {
     /// Whether the table is there: somebody may have flushed it.
     pub fn is_present(&mut self) -> Result<bool> {
         let sequence = self.socket.next_sequence();
-        let request = single_message(GET_TABLE, FAMILY_INET, NLM_F_ACK, sequence, |a| a.text(1, &self.table));
+        let request = single_message(GET_TABLE, FAMILY_INET, NLM_F_ACK, sequence, |a| {
+            a.text(1, &self.table)
+        });
         match self.socket.transact(&request, sequence, sequence) {
             Ok(()) => Ok(true),
             Err(refusal) if refusal.errno == libc::ENOENT => Ok(false),
-            Err(refusal) => Err(refusal).with_context(|| format!("cannot look for the nftables table {}", self.table)),
+            Err(refusal) => Err(refusal)
+                .with_context(|| format!("cannot look for the nftables table {}", self.table)),
         }
     }
 
@@ -116,7 +175,9 @@ impl Firewall {
         match self.commit(batch) {
             Ok(()) => Ok(true),
             Err(refusal) if refusal.errno == libc::ENOENT => Ok(false),
-            Err(refusal) => Err(refusal).with_context(|| format!("cannot delete the nftables table {table}")),
+            Err(refusal) => {
+                Err(refusal).with_context(|| format!("cannot delete the nftables table {table}"))
+            }
         }
     }
 
@@ -125,7 +186,11 @@ impl Firewall {
     }
 
     pub(super) fn commit(&mut self, batch: Batch) -> Result<(), Refusal> {
-        let Transaction { bytes, first_sequence, last_sequence } = batch.finish();
+        let Transaction {
+            bytes,
+            first_sequence,
+            last_sequence,
+        } = batch.finish();
         self.socket.skip_sequences_to(last_sequence.wrapping_add(1));
         if bytes.len() > USUAL_SEND_BYTES {
             self.socket.widen_send_buffer(bytes.len())?;
@@ -147,8 +212,37 @@ impl Firewall {
     }
 }
 
+fn add_sets_and_chains(batch: &mut Batch, table: &str, ruleset: &Ruleset) {
+    for (id, set) in (1..).zip(&ruleset.sets) {
+        batch.add_set(table, set, id);
+    }
+    for chain in &ruleset.chains {
+        batch.add_chain(table, chain);
+    }
+}
+
+fn add_elements_and_rules(batch: &mut Batch, table: &str, ruleset: &Ruleset) {
+    for set in ruleset.sets.iter().filter(|set| !set.elements.is_empty()) {
+        batch.elements(NEW_ELEMENT, table, &set.name, &set.elements);
+    }
+    for chain in &ruleset.chains {
+        batch.add_rules(table, chain);
+    }
+}
+
+/// Whether something of the same name but of another kind is in the way.
+fn is_about_shape(refusal: &Refusal) -> bool {
+    matches!(
+        refusal.errno,
+        libc::EEXIST | libc::EBUSY | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOENT
+    )
+}
+
 fn check_families(ports: &[PublishedPort]) -> Result<()> {
-    match ports.iter().find(|port| port.host_ip.is_ipv4() != port.container_ip.is_ipv4()) {
+    match ports
+        .iter()
+        .find(|port| port.host_ip.is_ipv4() != port.container_ip.is_ipv4())
+    {
         None => Ok(()),
         Some(port) => Err(Error::invalid(format!(
             "cannot translate port {}/{} from {} to {}: they are of different families",
@@ -159,7 +253,10 @@ fn check_families(ports: &[PublishedPort]) -> Result<()> {
 
 fn described(ports: &[PublishedPort]) -> String {
     match ports {
-        [port] => format!("port {}/{} of {}", port.host_port, port.protocol, port.host_ip),
+        [port] => format!(
+            "port {}/{} of {}",
+            port.host_port, port.protocol, port.host_ip
+        ),
         _ => format!("{} ports", ports.len()),
     }
 }

@@ -3,9 +3,10 @@
 //! what the kernel loads into a register in its own order.
 
 use super::ruleset::{
-    Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Key, Set, Statement, Value, Verdict,
+    Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Set, Statement, Value,
+    Verdict,
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Families (`linux/netfilter.h`).
 pub(super) const FAMILY_UNSPEC: u8 = 0;
@@ -19,6 +20,7 @@ pub(super) const GET_TABLE: u8 = 1;
 pub(super) const DELETE_TABLE: u8 = 2;
 const NEW_CHAIN: u8 = 3;
 pub(super) const GET_CHAIN: u8 = 4;
+const DELETE_CHAIN: u8 = 5;
 pub(super) const NEW_RULE: u8 = 6;
 pub(super) const GET_RULE: u8 = 7;
 pub(super) const DELETE_RULE: u8 = 8;
@@ -42,10 +44,14 @@ const REGISTER_VERDICT: u32 = 0;
 const REGISTER: u32 = 8;
 const INTERFACE_NAME_BYTES: usize = 16;
 
-const SET_FLAG_INTERVAL: u32 = 0x4;
 const SET_FLAG_MAP: u32 = 0x8;
-const ELEMENT_FLAG_INTERVAL_END: u32 = 0x1;
 const DATA_TYPE_VERDICT: u32 = 0xffff_ff00;
+/// A note of nft for itself, without which it prints names of interfaces as nothing: tag, length and number 1.
+const KEY_IN_HOST_ORDER: [u8; 6] = if cfg!(target_endian = "little") {
+    [0, 4, 1, 0, 0, 0]
+} else {
+    [0, 4, 0, 0, 0, 1]
+};
 /// Elements in one message: the length of their list is 16 bits wide.
 const ELEMENTS_PER_MESSAGE: usize = 400;
 
@@ -68,7 +74,12 @@ pub(super) struct Transaction {
 impl Batch {
     /// An empty transaction whose messages are numbered from `first_sequence`.
     pub(super) fn new(first_sequence: u32) -> Self {
-        let mut batch = Self { bytes: Vec::new(), first_sequence, next_sequence: first_sequence, last_message: None };
+        let mut batch = Self {
+            bytes: Vec::new(),
+            first_sequence,
+            next_sequence: first_sequence,
+            last_message: None,
+        };
         batch.control(BATCH_BEGIN);
         batch
     }
@@ -77,15 +88,26 @@ impl Batch {
     pub(super) fn finish(mut self) -> Transaction {
         let last_sequence = self.next_sequence.wrapping_sub(1);
         if let Some(start) = self.last_message {
-            let flags = u16::from_ne_bytes([self.bytes[start + 6], self.bytes[start + 7]]) | NLM_F_ACK;
+            let flags =
+                u16::from_ne_bytes([self.bytes[start + 6], self.bytes[start + 7]]) | NLM_F_ACK;
             self.bytes[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
         }
         self.control(BATCH_END);
-        Transaction { bytes: self.bytes, first_sequence: self.first_sequence, last_sequence }
+        Transaction {
+            bytes: self.bytes,
+            first_sequence: self.first_sequence,
+            last_sequence,
+        }
     }
 
     /// Appends one message.
-    pub(super) fn message(&mut self, kind: u8, family: u8, flags: u16, attributes: impl FnOnce(&mut Attributes<'_>)) {
+    pub(super) fn message(
+        &mut self,
+        kind: u8,
+        family: u8,
+        flags: u16,
+        attributes: impl FnOnce(&mut Attributes<'_>),
+    ) {
         self.last_message = Some(self.bytes.len());
         let sequence = self.take_sequence();
         append_message(&mut self.bytes, kind, family, flags, sequence, attributes);
@@ -99,13 +121,32 @@ impl Batch {
         self.message(DELETE_TABLE, FAMILY_INET, 0, |a| a.text(1, table));
     }
 
+    /// Deletes every rule of every chain.
+    pub(super) fn delete_rules(&mut self, table: &str) {
+        self.message(DELETE_RULE, FAMILY_INET, 0, |a| a.text(1, table));
+    }
+
+    /// Deletes every element of a set.
+    pub(super) fn delete_elements(&mut self, table: &str, set: &str) {
+        self.message(DELETE_ELEMENT, FAMILY_INET, 0, |a| {
+            a.text(1, table);
+            a.text(2, set);
+        });
+    }
+
+    pub(super) fn delete_chain(&mut self, table: &str, chain: &str) {
+        self.message(DELETE_CHAIN, FAMILY_INET, 0, |a| {
+            a.text(1, table);
+            a.text(3, chain);
+        });
+    }
+
     /// A set or map; its elements come later, when the chains that they name exist.
     pub(super) fn add_set(&mut self, table: &str, set: &Set, id: u32) {
         self.message(NEW_SET, FAMILY_INET, NLM_F_CREATE, |a| {
             a.text(1, table);
             a.text(2, &set.name);
-            let interval = if set.is_interval() { SET_FLAG_INTERVAL } else { 0 };
-            a.number(3, interval | if set.data.is_some() { SET_FLAG_MAP } else { 0 });
+            a.number(3, if set.data.is_some() { SET_FLAG_MAP } else { 0 });
             a.number(4, type_number(&set.key));
             a.number(5, width(&set.key));
             match &set.data {
@@ -117,6 +158,9 @@ impl Batch {
                 None => {}
             }
             a.number(10, id);
+            if set.key == [Field::Interface] {
+                a.bytes(13, &KEY_IN_HOST_ORDER);
+            }
         });
     }
 
@@ -140,7 +184,12 @@ impl Batch {
         self.message(NEW_CHAIN, FAMILY_INET, NLM_F_CREATE, |a| {
             a.text(1, table);
             a.text(3, &chain.name);
-            if let Some(Base { kind, hook, priority }) = chain.base {
+            if let Some(Base {
+                kind,
+                hook,
+                priority,
+            }) = chain.base
+            {
                 a.nested(4, |a| {
                     a.number(1, hook_number(hook));
                     a.bytes(2, &priority.to_be_bytes());
@@ -167,7 +216,14 @@ impl Batch {
 
     fn control(&mut self, kind: u16) {
         let sequence = self.take_sequence();
-        let start = begin_message(&mut self.bytes, kind, NLM_F_REQUEST, sequence, FAMILY_UNSPEC, SUBSYSTEM);
+        let start = begin_message(
+            &mut self.bytes,
+            kind,
+            NLM_F_REQUEST,
+            sequence,
+            FAMILY_UNSPEC,
+            SUBSYSTEM,
+        );
         end_message(&mut self.bytes, start);
     }
 
@@ -205,7 +261,14 @@ fn append_message(
     end_message(bytes, start);
 }
 
-fn begin_message(bytes: &mut Vec<u8>, kind: u16, flags: u16, sequence: u32, family: u8, resource: u16) -> usize {
+fn begin_message(
+    bytes: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    family: u8,
+    resource: u16,
+) -> usize {
     let start = bytes.len();
     bytes.extend_from_slice(&0_u32.to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -267,38 +330,31 @@ impl Attributes<'_> {
     }
 
     fn end(&mut self, start: usize) {
-        let length = u16::try_from(self.bytes.len() - start).expect("lists are cut into chunks that fit");
+        let length =
+            u16::try_from(self.bytes.len() - start).expect("lists are cut into chunks that fit");
         self.bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 }
 
 fn add_element(list: &mut Attributes<'_>, element: &Element) {
-    match &element.key {
-        Key::Values(values) => list.nested(1, |a| {
-            a.nested(1, |a| a.bytes(1, &value_bytes(values)));
-            match &element.data {
-                Some(Data::Values(values)) => a.nested(2, |a| a.bytes(1, &value_bytes(values))),
-                Some(Data::Verdict(verdict)) => a.nested(2, |a| add_verdict(a, verdict)),
-                None => {}
-            }
-        }),
-        Key::Prefix(network) => {
-            list.nested(1, |a| a.nested(1, |a| a.bytes(1, &address_bytes(network.network()))));
-            // The end is exclusive; a network that reaches the last address has none.
-            if let Some(end) = after(network.broadcast()) {
-                list.nested(1, |a| {
-                    a.nested(1, |a| a.bytes(1, &address_bytes(end)));
-                    a.number(3, ELEMENT_FLAG_INTERVAL_END);
-                });
-            }
+    list.nested(1, |a| {
+        a.nested(1, |a| a.bytes(1, &value_bytes(&element.key)));
+        match &element.data {
+            Some(Data::Values(values)) => a.nested(2, |a| a.bytes(1, &value_bytes(values))),
+            Some(Data::Verdict(verdict)) => a.nested(2, |a| add_verdict(a, verdict)),
+            None => {}
         }
-    }
+    });
 }
 
 fn add_statement(list: &mut Attributes<'_>, statement: &Statement) {
     match statement {
-        Statement::Interface { direction, is, name } => {
+        Statement::Interface {
+            direction,
+            is,
+            name,
+        } => {
             load_interface(list, *direction);
             compare(list, *is, &interface_bytes(name));
         }
@@ -325,13 +381,6 @@ fn add_statement(list: &mut Attributes<'_>, statement: &Statement) {
             mask(list, &address_bytes(network.netmask()));
             compare(list, *is, &address_bytes(network.network()));
         }
-        Statement::AddressSet { end, field, set } => {
-            load_address(list, *field, *end, REGISTER);
-            list.expression("lookup", |a| {
-                a.text(1, set);
-                a.number(2, REGISTER);
-            });
-        }
         // ESTABLISHED and RELATED among the bits of a connection's state.
         Statement::Established => connection_bits(list, 0, 0b110),
         // IPS_DST_NAT among the bits of its status.
@@ -344,7 +393,11 @@ fn add_statement(list: &mut Attributes<'_>, statement: &Statement) {
             });
             compare(list, true, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
         }
-        Statement::TranslateDestination { field, is_bound, map } => {
+        Statement::TranslateDestination {
+            field,
+            is_bound,
+            map,
+        } => {
             translate_destination(list, *field, *is_bound, map);
         }
         Statement::Masquerade => list.expression("masq", |_| {}),
@@ -384,7 +437,11 @@ pub(super) fn accept_interface(list: &mut Attributes<'_>, direction: Direction, 
 }
 
 fn load_interface(list: &mut Attributes<'_>, direction: Direction) {
-    load_meta(list, if direction == Direction::In { 6 } else { 7 }, REGISTER);
+    load_meta(
+        list,
+        if direction == Direction::In { 6 } else { 7 },
+        REGISTER,
+    );
 }
 
 /// Loads an address, after checking that the packet is of its family.
@@ -485,7 +542,11 @@ fn hook_number(hook: Hook) -> u32 {
 }
 
 fn family_number(field: Field) -> u8 {
-    if field == Field::V6 { FAMILY_V6 } else { FAMILY_V4 }
+    if field == Field::V6 {
+        FAMILY_V6
+    } else {
+        FAMILY_V4
+    }
 }
 
 /// Bytes that fields take in registers and elements: each is filled up to four.
@@ -540,18 +601,9 @@ fn interface_bytes(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The address after the last one of a network.
-fn after(last: IpAddr) -> Option<IpAddr> {
-    match last {
-        IpAddr::V4(v4) => u32::from(v4).checked_add(1).map(|next| Ipv4Addr::from(next).into()),
-        IpAddr::V6(v6) => u128::from(v6).checked_add(1).map(|next| Ipv6Addr::from(next).into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ipnet::IpNet;
 
     #[test]
     fn attributes_are_padded_and_say_their_true_length() {
@@ -559,11 +611,5 @@ mod tests {
         Attributes { bytes: &mut bytes }.nested(3, |a| a.text(1, "abcd"));
         assert_eq!(bytes[..4], [16, 0, 3, 0x80]);
         assert_eq!(bytes[4..], [9, 0, 1, 0, b'a', b'b', b'c', b'd', 0, 0, 0, 0]);
-    }
-
-    #[test]
-    fn the_network_of_all_addresses_has_no_end() {
-        assert_eq!(after(IpNet::V4("0.0.0.0/0".parse().expect("is valid")).broadcast()), None);
-        assert_eq!(after(IpAddr::from([10, 0, 0, 255])), Some(IpAddr::from([10, 0, 1, 0])));
     }
 }

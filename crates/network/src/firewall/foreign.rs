@@ -6,8 +6,8 @@
 
 use super::Firewall;
 use super::encode::{
-    DELETE_RULE, FAMILY_INET, FAMILY_UNSPEC, FAMILY_V4, FAMILY_V6, GET_CHAIN, GET_RULE, NEW_RULE, NLM_F_APPEND,
-    NLM_F_CREATE, NLM_F_DUMP, accept_interface, single_message,
+    DELETE_RULE, FAMILY_INET, FAMILY_UNSPEC, FAMILY_V4, FAMILY_V6, GET_CHAIN, GET_RULE, NEW_RULE,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, accept_interface, single_message,
 };
 use super::ruleset::Direction;
 use crate::netlink::{Attributes, Refusal};
@@ -32,10 +32,11 @@ pub struct ForeignDrop {
     pub chain: String,
 }
 
-struct ChainFound {
+/// What we read about a chain.
+pub(super) struct ChainFound {
     family: u8,
     table: String,
-    name: String,
+    pub(super) name: String,
     drops_forwarded: bool,
 }
 
@@ -48,42 +49,66 @@ impl Firewall {
     /// Lets the packets of `bridges` through iptables' `FORWARD` where that drops by default, and returns the chains that
     /// still drop them, to be reported. Rules of ours for bridges that are gone are deleted.
     pub fn ensure_foreign_accepts(&mut self, bridges: &[&str]) -> Result<Vec<ForeignDrop>> {
-        let wanted: Vec<(Direction, &str)> =
-            bridges.iter().flat_map(|bridge| [(Direction::In, *bridge), (Direction::Out, *bridge)]).collect();
+        let wanted: Vec<(Direction, &str)> = bridges
+            .iter()
+            .flat_map(|bridge| [(Direction::In, *bridge), (Direction::Out, *bridge)])
+            .collect();
         let mut remaining = Vec::new();
-        for chain in self.chains().context("cannot list the chains of nftables")? {
-            let is_ours = chain.family == FAMILY_INET && chain.table == self.table();
-            if !chain.drops_forwarded || is_ours {
+        for chain in self
+            .chains()
+            .context("cannot list the chains of nftables")?
+        {
+            if !chain.drops_forwarded || chain.is_in(self.table()) {
                 continue;
             }
             if chain.is_iptables_forward() {
-                self.sync_accepts(&chain, &wanted).with_context(|| format!("cannot let our bridges through {chain}"))?;
+                self.sync_accepts(&chain, &wanted)
+                    .with_context(|| format!("cannot let our bridges through {chain}"))?;
             } else {
-                remaining.push(ForeignDrop { table: chain.table_text(), chain: chain.name });
+                remaining.push(ForeignDrop {
+                    table: chain.table_text(),
+                    chain: chain.name,
+                });
             }
         }
         let legacy = std::fs::read_to_string(LEGACY_TABLES).unwrap_or_default();
         if legacy.lines().any(|table| table == "filter") {
-            remaining.push(ForeignDrop { table: "iptables-legacy filter".to_owned(), chain: "FORWARD".to_owned() });
+            remaining.push(ForeignDrop {
+                table: "iptables-legacy filter".to_owned(),
+                chain: "FORWARD".to_owned(),
+            });
         }
         Ok(remaining)
     }
 
     /// Deletes what [`Firewall::ensure_foreign_accepts`] added.
     pub fn remove_foreign_accepts(&mut self) -> Result<()> {
-        for chain in self.chains().context("cannot list the chains of nftables")? {
+        for chain in self
+            .chains()
+            .context("cannot list the chains of nftables")?
+        {
             if chain.is_iptables_forward() {
-                self.sync_accepts(&chain, &[]).with_context(|| format!("cannot take our rules out of {chain}"))?;
+                self.sync_accepts(&chain, &[])
+                    .with_context(|| format!("cannot take our rules out of {chain}"))?;
             }
         }
         Ok(())
     }
 
-    fn sync_accepts(&mut self, chain: &ChainFound, wanted: &[(Direction, &str)]) -> Result<(), Refusal> {
+    fn sync_accepts(
+        &mut self,
+        chain: &ChainFound,
+        wanted: &[(Direction, &str)],
+    ) -> Result<(), Refusal> {
         let prefix = format!("gantry {}: ", self.table());
-        let text = |(direction, bridge): &(Direction, &str)| format!("{prefix}{direction} {bridge}");
+        let text =
+            |(direction, bridge): &(Direction, &str)| format!("{prefix}{direction} {bridge}");
         let present = self.rules(chain)?;
-        let is_present = |want| present.iter().any(|rule| rule.comment.as_deref() == Some(text(want).as_str()));
+        let is_present = |want| {
+            present
+                .iter()
+                .any(|rule| rule.comment.as_deref() == Some(text(want).as_str()))
+        };
         let missing: Vec<_> = wanted.iter().filter(|want| !is_present(want)).collect();
         let obsolete: Vec<_> = present
             .iter()
@@ -114,7 +139,8 @@ impl Firewall {
         self.commit(batch)
     }
 
-    fn chains(&mut self) -> Result<Vec<ChainFound>, Refusal> {
+    /// Every chain of every table.
+    pub(super) fn chains(&mut self) -> Result<Vec<ChainFound>, Refusal> {
         let sequence = self.socket.next_sequence();
         let request = single_message(GET_CHAIN, FAMILY_UNSPEC, NLM_F_DUMP, sequence, |_| {});
         let mut found = Vec::new();
@@ -141,8 +167,15 @@ impl Firewall {
 }
 
 impl ChainFound {
+    /// Whether it belongs to the table of that name and of our family.
+    pub(super) fn is_in(&self, table: &str) -> bool {
+        self.family == FAMILY_INET && self.table == table
+    }
+
     fn is_iptables_forward(&self) -> bool {
-        matches!(self.family, FAMILY_V4 | FAMILY_V6) && self.table == "filter" && self.name == "FORWARD"
+        matches!(self.family, FAMILY_V4 | FAMILY_V6)
+            && self.table == "filter"
+            && self.name == "FORWARD"
     }
 
     fn table_text(&self) -> String {
@@ -157,13 +190,22 @@ impl ChainFound {
 
     fn read(message: &[u8]) -> Option<Self> {
         let family = *message.get(HEADERS_BYTES - 4)?;
-        let mut chain = Self { family, table: String::new(), name: String::new(), drops_forwarded: false };
+        let mut chain = Self {
+            family,
+            table: String::new(),
+            name: String::new(),
+            drops_forwarded: false,
+        };
         let (mut hook, mut policy) = (None, None);
         for (kind, value) in Attributes::new(message.get(HEADERS_BYTES..)?) {
             match kind {
                 1 => chain.table = text_of(value),
                 3 => chain.name = text_of(value),
-                4 => hook = Attributes::new(value).find(|(kind, _)| *kind == 1).and_then(|(_, value)| number_of(value)),
+                4 => {
+                    hook = Attributes::new(value)
+                        .find(|(kind, _)| *kind == 1)
+                        .and_then(|(_, value)| number_of(value))
+                }
                 5 => policy = number_of(value),
                 _ => {}
             }
@@ -190,7 +232,10 @@ impl RuleFound {
                 _ => {}
             }
         }
-        Some(Self { handle: handle?, comment })
+        Some(Self {
+            handle: handle?,
+            comment,
+        })
     }
 }
 
@@ -212,7 +257,9 @@ fn comment_of(mut data: &[u8]) -> Option<String> {
 }
 
 fn text_of(value: &[u8]) -> String {
-    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
+    String::from_utf8_lossy(value)
+        .trim_end_matches('\0')
+        .to_owned()
 }
 
 fn number_of(value: &[u8]) -> Option<u32> {
@@ -226,7 +273,10 @@ mod tests {
     #[test]
     fn comments_round_trip_and_short_data_is_no_panic() {
         let bytes = comment_bytes("gantry gantry: iifname gantry0");
-        assert_eq!(comment_of(&bytes).as_deref(), Some("gantry gantry: iifname gantry0"));
+        assert_eq!(
+            comment_of(&bytes).as_deref(),
+            Some("gantry gantry: iifname gantry0")
+        );
         for length in 0..bytes.len() {
             assert_eq!(comment_of(&bytes[..length]), None);
         }

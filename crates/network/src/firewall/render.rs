@@ -1,7 +1,8 @@
 //! What is wanted, as a table. Pure: the same wishes give the same table, in whatever order they are listed.
 
 use super::ruleset::{
-    Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Key, Set, Statement, Value, Verdict,
+    Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Set, Statement, Value,
+    Verdict,
 };
 use super::{BridgeRules, Desired, PublishedPort, Ruleset};
 use ipnet::{IpNet, Ipv4Net};
@@ -22,24 +23,36 @@ pub fn render(desired: &Desired) -> Ruleset {
     bridges.dedup_by(|one, other| one.name == other.name);
     let mut sets: Vec<Set> = PortMap::ALL.map(|map| map.render(&desired.ports)).into();
     sets.extend([
-        masqueraded(&bridges, Field::V4),
-        masqueraded(&bridges, Field::V6),
         Set {
             name: BRIDGES.to_owned(),
             key: vec![Field::Interface],
             data: None,
-            elements: bridges.iter().map(|bridge| element(interface(bridge), None)).collect(),
+            elements: bridges
+                .iter()
+                .map(|bridge| element(interface(bridge), None))
+                .collect(),
         },
-        verdicts(NAT_TO, bridges.iter().map(|bridge| (*bridge, goto(NAT_TO, bridge)))),
-        verdicts(FORWARD_TO, bridges.iter().map(|bridge| (*bridge, goto(FORWARD_TO, bridge)))),
+        verdicts(
+            NAT_TO,
+            bridges.iter().map(|bridge| (*bridge, goto(NAT_TO, bridge))),
+        ),
+        verdicts(
+            FORWARD_TO,
+            bridges
+                .iter()
+                .map(|bridge| (*bridge, goto(FORWARD_TO, bridge))),
+        ),
         verdicts(
             FORWARD_FROM,
-            bridges.iter().filter(|bridge| bridge.is_internal).map(|bridge| (*bridge, goto(FORWARD_FROM, bridge))),
+            bridges
+                .iter()
+                .filter(|bridge| bridge.is_internal)
+                .map(|bridge| (*bridge, goto(FORWARD_FROM, bridge))),
         ),
     ]);
-    let mut chains: Vec<Chain> = bridges.iter().flat_map(|bridge| bridge_chains(bridge)).collect();
+    let mut chains = base_chains(desired, &bridges);
     chains.push(published());
-    chains.extend(base_chains(desired));
+    chains.extend(bridges.iter().flat_map(|bridge| bridge_chains(bridge)));
     Ruleset { sets, chains }
 }
 
@@ -54,10 +67,26 @@ pub(super) struct PortMap {
 impl PortMap {
     /// Those that name an address come first, as the better match.
     const ALL: [Self; 4] = [
-        Self { name: "ports_v4_bound", field: Field::V4, is_bound: true },
-        Self { name: "ports_v4", field: Field::V4, is_bound: false },
-        Self { name: "ports_v6_bound", field: Field::V6, is_bound: true },
-        Self { name: "ports_v6", field: Field::V6, is_bound: false },
+        Self {
+            name: "ports_v4_bound",
+            field: Field::V4,
+            is_bound: true,
+        },
+        Self {
+            name: "ports_v4",
+            field: Field::V4,
+            is_bound: false,
+        },
+        Self {
+            name: "ports_v6_bound",
+            field: Field::V6,
+            is_bound: true,
+        },
+        Self {
+            name: "ports_v6",
+            field: Field::V6,
+            is_bound: false,
+        },
     ];
 
     /// The map that `port` belongs to.
@@ -73,12 +102,21 @@ impl PortMap {
 
     /// The element that publishes `port`.
     pub(super) fn element(self, port: &PublishedPort) -> Element {
-        let mut key = vec![Value::Protocol(port.protocol), Value::Service(port.host_port)];
+        let mut key = vec![
+            Value::Protocol(port.protocol),
+            Value::Service(port.host_port),
+        ];
         if self.is_bound {
             key.insert(0, Value::Address(port.host_ip));
         }
-        let data = vec![Value::Address(port.container_ip), Value::Service(port.container_port)];
-        Element { key: Key::Values(key), data: Some(Data::Values(data)) }
+        let data = vec![
+            Value::Address(port.container_ip),
+            Value::Service(port.container_port),
+        ];
+        Element {
+            key,
+            data: Some(Data::Values(data)),
+        }
     }
 
     /// The map without its elements: all that is needed to change it.
@@ -88,34 +126,53 @@ impl PortMap {
             key.insert(0, self.field);
         }
         let data = Some(DataType::Fields(vec![self.field, Field::Service]));
-        Set { name: self.name.to_owned(), key, data, elements: Vec::new() }
+        Set {
+            name: self.name.to_owned(),
+            key,
+            data,
+            elements: Vec::new(),
+        }
     }
 
     fn render(self, ports: &[PublishedPort]) -> Set {
-        let mut ports: Vec<_> = ports.iter().filter(|port| Self::of(port).name == self.name).collect();
+        let mut ports: Vec<_> = ports
+            .iter()
+            .filter(|port| Self::of(port).name == self.name)
+            .collect();
         ports.sort_by_key(|port| (port.host_ip, port.protocol, port.host_port));
         ports.dedup_by_key(|port| (port.host_ip, port.protocol, port.host_port));
-        Set { elements: ports.into_iter().map(|port| self.element(port)).collect(), ..self.definition() }
+        Set {
+            elements: ports.into_iter().map(|port| self.element(port)).collect(),
+            ..self.definition()
+        }
     }
 }
 
-fn masqueraded(bridges: &[&BridgeRules], field: Field) -> Set {
-    let subnet = |bridge: &BridgeRules| subnets(bridge).into_iter().find(|subnet| Field::of(subnet.addr()) == field);
-    let mut subnets: Vec<IpNet> = bridges
+/// What leaves by other interfaces than our bridges gets the host's address.
+///
+/// A rule for each network instead of a set of networks: only the first packet of an outgoing connection comes here, and
+/// the kernel's sets of intervals cannot be trusted to be emptied and filled in one transaction.
+fn postrouting(bridges: &[&BridgeRules]) -> Vec<Vec<Statement>> {
+    let mut rules = vec![vec![Statement::InterfaceVerdict {
+        direction: Direction::Out,
+        map: NAT_TO,
+    }]];
+    for bridge in bridges
         .iter()
         .filter(|bridge| bridge.masquerades && !bridge.is_internal)
-        .filter_map(|bridge| subnet(bridge))
-        .collect();
-    // The kernel refuses intervals that overlap; the larger network holds the smaller one.
-    subnets = IpNet::aggregate(&subnets);
-    subnets.sort();
-    let name = if field == Field::V4 { "masqueraded_v4" } else { "masqueraded_v6" };
-    Set {
-        name: name.to_owned(),
-        key: vec![field],
-        data: None,
-        elements: subnets.into_iter().map(|subnet| element(Key::Prefix(subnet), None)).collect(),
+    {
+        for network in subnets(bridge) {
+            rules.push(vec![
+                Statement::Address {
+                    end: End::Source,
+                    is: true,
+                    network,
+                },
+                Statement::Masquerade,
+            ]);
+        }
     }
+    rules
 }
 
 fn verdicts<'a>(name: &str, of_bridges: impl Iterator<Item = (&'a BridgeRules, Verdict)>) -> Set {
@@ -123,16 +180,26 @@ fn verdicts<'a>(name: &str, of_bridges: impl Iterator<Item = (&'a BridgeRules, V
         name: name.to_owned(),
         key: vec![Field::Interface],
         data: Some(DataType::Verdict),
-        elements: of_bridges.map(|(bridge, verdict)| element(interface(bridge), Some(Data::Verdict(verdict)))).collect(),
+        elements: of_bridges
+            .map(|(bridge, verdict)| element(interface(bridge), Some(Data::Verdict(verdict))))
+            .collect(),
     }
 }
 
 /// What only packets to or from one bridge pass through.
 fn bridge_chains(bridge: &BridgeRules) -> Vec<Chain> {
-    let from_itself = Statement::Interface { direction: Direction::In, is: true, name: bridge.name.clone() };
+    let from_itself = Statement::Interface {
+        direction: Direction::In,
+        is: true,
+        name: bridge.name.clone(),
+    };
     let mut forward_to = Vec::new();
     if bridge.is_internal {
-        let verdict = if bridge.allows_inter_container { Verdict::Accept } else { Verdict::Drop };
+        let verdict = if bridge.allows_inter_container {
+            Verdict::Accept
+        } else {
+            Verdict::Drop
+        };
         forward_to.push(vec![from_itself, Statement::Verdict(verdict)]);
     } else {
         forward_to.push(vec![Statement::Established, accept()]);
@@ -142,23 +209,47 @@ fn bridge_chains(bridge: &BridgeRules) -> Vec<Chain> {
         forward_to.push(vec![Statement::DestinationTranslated, accept()]);
     }
     forward_to.push(vec![drop_packet()]);
-    let mut chains = vec![Chain { name: chain_name(FORWARD_TO, bridge), base: None, rules: forward_to }];
+    let mut chains = vec![Chain {
+        name: chain_name(FORWARD_TO, bridge),
+        base: None,
+        rules: forward_to,
+    }];
     if bridge.is_internal {
-        let to_itself = Statement::Interface { direction: Direction::Out, is: false, name: bridge.name.clone() };
+        let to_itself = Statement::Interface {
+            direction: Direction::Out,
+            is: false,
+            name: bridge.name.clone(),
+        };
         let rules = vec![vec![to_itself, drop_packet()]];
-        chains.push(Chain { name: chain_name(FORWARD_FROM, bridge), base: None, rules });
+        chains.push(Chain {
+            name: chain_name(FORWARD_FROM, bridge),
+            base: None,
+            rules,
+        });
     }
-    chains.push(Chain { name: chain_name(NAT_TO, bridge), base: None, rules: nat_rules(bridge) });
+    chains.push(Chain {
+        name: chain_name(NAT_TO, bridge),
+        base: None,
+        rules: nat_rules(bridge),
+    });
     chains
 }
 
 /// Who speaks to a published port from the host's loopback, or from the bridge itself, gets the host's address: the
 /// answer must come back through the host to be translated back.
 fn nat_rules(bridge: &BridgeRules) -> Vec<Vec<Statement>> {
-    let from = |network| Statement::Address { end: End::Source, is: true, network };
+    let from = |network| Statement::Address {
+        end: End::Source,
+        is: true,
+        network,
+    };
     let mut rules = vec![vec![from(LOOPBACK_V4), Statement::Masquerade]];
     for subnet in subnets(bridge) {
-        rules.push(vec![from(subnet), Statement::DestinationTranslated, Statement::Masquerade]);
+        rules.push(vec![
+            from(subnet),
+            Statement::DestinationTranslated,
+            Statement::Masquerade,
+        ]);
     }
     rules
 }
@@ -166,52 +257,102 @@ fn nat_rules(bridge: &BridgeRules) -> Vec<Vec<Statement>> {
 /// Translates what goes to a published port.
 fn published() -> Chain {
     let translate = |map: PortMap| {
-        vec![Statement::TranslateDestination { field: map.field, is_bound: map.is_bound, map: map.name }]
+        vec![Statement::TranslateDestination {
+            field: map.field,
+            is_bound: map.is_bound,
+            map: map.name,
+        }]
     };
-    Chain { name: PUBLISHED.to_owned(), base: None, rules: PortMap::ALL.map(translate).into() }
+    Chain {
+        name: PUBLISHED.to_owned(),
+        base: None,
+        rules: PortMap::ALL.map(translate).into(),
+    }
 }
 
-fn base_chains(desired: &Desired) -> Vec<Chain> {
+fn base_chains(desired: &Desired, bridges: &[&BridgeRules]) -> Vec<Chain> {
     let jump_published = || Statement::Verdict(Verdict::Jump(PUBLISHED.to_owned()));
-    let from_elsewhere = || Statement::Interface { direction: Direction::In, is: false, name: "lo".to_owned() };
-    let loopback = |end| Statement::Address { end, is: true, network: LOOPBACK_V4 };
-    let to_v6_loopback =
-        Statement::Address { end: End::Destination, is: true, network: IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)) };
+    let from_elsewhere = || Statement::Interface {
+        direction: Direction::In,
+        is: false,
+        name: "lo".to_owned(),
+    };
+    let loopback = |end| Statement::Address {
+        end,
+        is: true,
+        network: LOOPBACK_V4,
+    };
+    let to_v6_loopback = Statement::Address {
+        end: End::Destination,
+        is: true,
+        network: IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    };
     let base = |name: &str, kind, hook, priority, rules| Chain {
         name: name.to_owned(),
-        base: Some(Base { kind, hook, priority }),
+        base: Some(Base {
+            kind,
+            hook,
+            priority,
+        }),
         rules,
     };
-    let masquerade = |field, set| {
-        vec![Statement::AddressSet { end: End::Source, field, set }, Statement::Masquerade]
-    };
     let mut forward = vec![
-        vec![Statement::InterfaceVerdict { direction: Direction::In, map: FORWARD_FROM }],
-        vec![Statement::InterfaceVerdict { direction: Direction::Out, map: FORWARD_TO }],
+        vec![Statement::InterfaceVerdict {
+            direction: Direction::In,
+            map: FORWARD_FROM,
+        }],
+        vec![Statement::InterfaceVerdict {
+            direction: Direction::Out,
+            map: FORWARD_TO,
+        }],
     ];
     if desired.drops_foreign_forwarding {
         forward.push(vec![
-            Statement::InterfaceSet { direction: Direction::In, is: false, set: BRIDGES },
+            Statement::InterfaceSet {
+                direction: Direction::In,
+                is: false,
+                set: BRIDGES,
+            },
             drop_packet(),
         ]);
     }
     vec![
-        base("guard", "filter", Hook::Prerouting, -300, vec![
-            vec![from_elsewhere(), loopback(End::Destination), drop_packet()],
-            vec![from_elsewhere(), loopback(End::Source), drop_packet()],
-        ]),
-        base("prerouting", "nat", Hook::Prerouting, -100, vec![vec![Statement::DestinationLocal, jump_published()]]),
-        base("output", "nat", Hook::Output, -100, vec![
-            // The kernel never routes ::1 to another interface, so translating it would lose the packet.
-            vec![to_v6_loopback, Statement::Verdict(Verdict::Return)],
-            vec![Statement::DestinationLocal, jump_published()],
-        ]),
+        base(
+            "guard",
+            "filter",
+            Hook::Prerouting,
+            -300,
+            vec![
+                vec![from_elsewhere(), loopback(End::Destination), drop_packet()],
+                vec![from_elsewhere(), loopback(End::Source), drop_packet()],
+            ],
+        ),
+        base(
+            "prerouting",
+            "nat",
+            Hook::Prerouting,
+            -100,
+            vec![vec![Statement::DestinationLocal, jump_published()]],
+        ),
+        base(
+            "output",
+            "nat",
+            Hook::Output,
+            -100,
+            vec![
+                // The kernel never routes ::1 to another interface, so translating it would lose the packet.
+                vec![to_v6_loopback, Statement::Verdict(Verdict::Return)],
+                vec![Statement::DestinationLocal, jump_published()],
+            ],
+        ),
         base("forward", "filter", Hook::Forward, 0, forward),
-        base("postrouting", "nat", Hook::Postrouting, 100, vec![
-            vec![Statement::InterfaceVerdict { direction: Direction::Out, map: NAT_TO }],
-            masquerade(Field::V4, "masqueraded_v4"),
-            masquerade(Field::V6, "masqueraded_v6"),
-        ]),
+        base(
+            "postrouting",
+            "nat",
+            Hook::Postrouting,
+            100,
+            postrouting(bridges),
+        ),
     ]
 }
 
@@ -221,12 +362,12 @@ fn subnets(bridge: &BridgeRules) -> Vec<IpNet> {
     v4.into_iter().chain(v6).collect()
 }
 
-fn element(key: Key, data: Option<Data>) -> Element {
+fn element(key: Vec<Value>, data: Option<Data>) -> Element {
     Element { key, data }
 }
 
-fn interface(bridge: &BridgeRules) -> Key {
-    Key::Values(vec![Value::Interface(bridge.name.clone())])
+fn interface(bridge: &BridgeRules) -> Vec<Value> {
+    vec![Value::Interface(bridge.name.clone())]
 }
 
 fn goto(prefix: &str, bridge: &BridgeRules) -> Verdict {

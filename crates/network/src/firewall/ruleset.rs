@@ -42,15 +42,8 @@ pub(super) enum DataType {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Element {
-    pub(super) key: Key,
+    pub(super) key: Vec<Value>,
     pub(super) data: Option<Data>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Key {
-    Values(Vec<Value>),
-    /// Makes the set one of intervals.
-    Prefix(IpNet),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,15 +87,28 @@ pub(super) enum Hook {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Statement {
     /// The interface is, or is not, this one.
-    Interface { direction: Direction, is: bool, name: String },
+    Interface {
+        direction: Direction,
+        is: bool,
+        name: String,
+    },
     /// The interface is in a set, or is not.
-    InterfaceSet { direction: Direction, is: bool, set: &'static str },
+    InterfaceSet {
+        direction: Direction,
+        is: bool,
+        set: &'static str,
+    },
     /// The interface decides, by a map.
-    InterfaceVerdict { direction: Direction, map: &'static str },
+    InterfaceVerdict {
+        direction: Direction,
+        map: &'static str,
+    },
     /// The address is in a network.
-    Address { end: End, is: bool, network: IpNet },
-    /// The address is in a set of networks.
-    AddressSet { end: End, field: Field, set: &'static str },
+    Address {
+        end: End,
+        is: bool,
+        network: IpNet,
+    },
     /// `ct state established,related`
     Established,
     /// `ct status dnat`: the connection's destination was translated.
@@ -110,7 +116,11 @@ pub(super) enum Statement {
     /// `fib daddr type local`
     DestinationLocal,
     /// Translates the destination to what a map says for protocol and port, and for the address before them if `is_bound`.
-    TranslateDestination { field: Field, is_bound: bool, map: &'static str },
+    TranslateDestination {
+        field: Field,
+        is_bound: bool,
+        map: &'static str,
+    },
     Masquerade,
     Verdict(Verdict),
 }
@@ -143,15 +153,13 @@ impl Ruleset {
     }
 }
 
-impl Set {
-    pub(super) fn is_interval(&self) -> bool {
-        self.elements.iter().any(|element| matches!(element.key, Key::Prefix(_)))
-    }
-}
-
 impl Field {
     pub(super) fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
     /// The word for addresses of this family in matches.
     fn family_word(self) -> &'static str {
@@ -177,18 +185,24 @@ impl fmt::Display for Ruleset {
 impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.data.is_some() { "map" } else { "set" };
-        write!(f, "\t{word} {} {{\n\t\ttype {}", self.name, Joined(&self.key, " . "))?;
+        write!(
+            f,
+            "\t{word} {} {{\n\t\ttype {}",
+            self.name,
+            Joined(&self.key, " . ")
+        )?;
         match &self.data {
             Some(DataType::Fields(fields)) => write!(f, " : {}", Joined(fields, " . "))?,
             Some(DataType::Verdict) => f.write_str(" : verdict")?,
             None => {}
         }
         f.write_str("\n")?;
-        if self.is_interval() {
-            f.write_str("\t\tflags interval\n")?;
-        }
         if !self.elements.is_empty() {
-            writeln!(f, "\t\telements = {{ {} }}", Joined(&self.elements, ",\n\t\t\t     "))?;
+            writeln!(
+                f,
+                "\t\telements = {{ {} }}",
+                Joined(&self.elements, ",\n\t\t\t     ")
+            )?;
         }
         f.write_str("\t}\n")
     }
@@ -197,8 +211,17 @@ impl fmt::Display for Set {
 impl fmt::Display for Chain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\tchain {} {{", self.name)?;
-        if let Some(Base { kind, hook, priority }) = self.base {
-            writeln!(f, "\t\ttype {kind} hook {hook} priority {}; policy accept;", priority_word(hook, priority))?;
+        if let Some(Base {
+            kind,
+            hook,
+            priority,
+        }) = self.base
+        {
+            writeln!(
+                f,
+                "\t\ttype {kind} hook {hook} priority {}; policy accept;",
+                priority_word(hook, priority)
+            )?;
         }
         for rule in &self.rules {
             writeln!(f, "\t\t{}", Joined(rule, " "))?;
@@ -219,8 +242,12 @@ fn priority_word(hook: Hook, priority: i32) -> String {
     word.to_owned()
 }
 
+/// The type's name; the alternate form is the name of the address family.
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.alternate() {
+            return f.write_str(if *self == Self::V6 { "ipv6" } else { "ipv4" });
+        }
         f.write_str(match self {
             Self::V4 => "ipv4_addr",
             Self::V6 => "ipv6_addr",
@@ -233,10 +260,7 @@ impl fmt::Display for Field {
 
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.key {
-            Key::Values(values) => write!(f, "{}", Joined(values, " . "))?,
-            Key::Prefix(network) => write!(f, "{network}")?,
-        }
+        write!(f, "{}", Joined(&self.key, " . "))?;
         match &self.data {
             Some(Data::Values(values)) => write!(f, " : {}", Joined(values, " . ")),
             Some(Data::Verdict(verdict)) => write!(f, " : {verdict}"),
@@ -301,8 +325,14 @@ impl fmt::Display for Statement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unless = |is: &bool| if *is { "" } else { "!= " };
         match self {
-            Self::Interface { direction, is, name } => write!(f, "{direction} {}\"{name}\"", unless(is)),
-            Self::InterfaceSet { direction, is, set } => write!(f, "{direction} {}@{set}", unless(is)),
+            Self::Interface {
+                direction,
+                is,
+                name,
+            } => write!(f, "{direction} {}\"{name}\"", unless(is)),
+            Self::InterfaceSet { direction, is, set } => {
+                write!(f, "{direction} {}@{set}", unless(is))
+            }
             Self::InterfaceVerdict { direction, map } => write!(f, "{direction} vmap @{map}"),
             Self::Address { end, is, network } => {
                 let family = Field::of(network.addr()).family_word();
@@ -312,14 +342,27 @@ impl fmt::Display for Statement {
                 }
                 write!(f, "{family} {end} {}{network}", unless(is))
             }
-            Self::AddressSet { end, field, set } => write!(f, "{} {end} @{set}", field.family_word()),
             Self::Established => f.write_str("ct state established,related"),
             Self::DestinationTranslated => f.write_str("ct status dnat"),
             Self::DestinationLocal => f.write_str("fib daddr type local"),
-            Self::TranslateDestination { field, is_bound, map } => {
+            Self::TranslateDestination {
+                field,
+                is_bound,
+                map,
+            } => {
                 let family = field.family_word();
-                let address = if *is_bound { format!("{family} daddr . ") } else { String::new() };
-                write!(f, "dnat {family} to {address}meta l4proto . th dport map @{map}")
+                if *is_bound {
+                    write!(
+                        f,
+                        "dnat {family} to {family} daddr . meta l4proto . th dport map @{map}"
+                    )
+                } else {
+                    // An address in the key implies the family; without one it is a match of its own.
+                    write!(
+                        f,
+                        "meta nfproto {field:#} dnat {family} to meta l4proto . th dport map @{map}"
+                    )
+                }
             }
             Self::Masquerade => f.write_str("masquerade"),
             Self::Verdict(verdict) => verdict.fmt(f),

@@ -17,10 +17,22 @@ fn an_endpoint_is_attached_as_asked_and_reaches_its_gateway() {
         let one = world.node("gtest0", "172.30.0.2/24");
         let two = world.node("gtest0", "172.30.0.3/24");
         two.serve(80);
-        assert_eq!(one.ask(Tcp, two.v4, 80).expect("neighbours reach each other"), one.v4);
-        let read = |path: &str| one.run(|| std::fs::read_to_string(path).expect("is there")).trim().to_owned();
+        assert_eq!(
+            one.ask(Tcp, two.v4, 80)
+                .expect("neighbours reach each other"),
+            one.v4
+        );
+        let read = |path: &str| {
+            one.run(|| std::fs::read_to_string(path).expect("is there"))
+                .trim()
+                .to_owned()
+        };
         assert_eq!(read("/proc/sys/net/ipv6/conf/eth0/disable_ipv6"), "1");
-        assert_eq!(read("/proc/sys/net/ipv6/conf/lo/disable_ipv6"), "0", "as in dockerd's containers, ::1 is there");
+        assert_eq!(
+            read("/proc/sys/net/ipv6/conf/lo/disable_ipv6"),
+            "0",
+            "as in dockerd's containers, ::1 is there"
+        );
     });
 }
 
@@ -29,12 +41,18 @@ fn pairs_vanish_with_their_namespace_and_leftovers_are_found() {
     on_host(|world| {
         world.bridge("gtest0", "172.30.0.1/24", None);
         let endpoint = world.endpoint("gtest0", "172.30.0.2/24", None);
-        let namespace = endpoint::create(&mut world.host, std::slice::from_ref(&endpoint)).expect("can be attached");
-        assert_eq!(endpoint::list_owned(&mut world.host, "vethtest").expect("can list"), [endpoint.host_name.as_str()]);
+        let namespace = endpoint::create(&mut world.host, std::slice::from_ref(&endpoint))
+            .expect("can be attached");
+        assert_eq!(
+            endpoint::list_owned(&mut world.host, "vethtest").expect("can list"),
+            [endpoint.host_name.as_str()]
+        );
         drop(namespace);
         let gone = (0..200).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
-            endpoint::list_owned(&mut world.host, "vethtest").expect("can list").is_empty()
+            endpoint::list_owned(&mut world.host, "vethtest")
+                .expect("can list")
+                .is_empty()
         });
         assert!(gone, "the pair outlived its namespace");
         assert!(!endpoint::remove(&mut world.host, &endpoint.host_name).expect("is no error"));
@@ -45,12 +63,20 @@ fn pairs_vanish_with_their_namespace_and_leftovers_are_found() {
 fn a_bridge_is_made_once_and_follows_its_configuration() {
     on_host(|world| {
         world.bridge("gtest0", "172.30.0.1/24", None);
-        let first = link::find(&mut world.host, "gtest0").expect("can look").expect("was made");
+        let first = link::find(&mut world.host, "gtest0")
+            .expect("can look")
+            .expect("was made");
         world.bridge("gtest0", "172.30.0.1/24", None);
-        assert_eq!(link::find(&mut world.host, "gtest0").expect("can look").as_ref(), Some(&first));
+        assert_eq!(
+            link::find(&mut world.host, "gtest0")
+                .expect("can look")
+                .as_ref(),
+            Some(&first)
+        );
         world.bridge("gtest0", "172.33.0.1/16", Some("fd00:33::1/64"));
         let addresses = bridge::addresses(&mut world.host, "gtest0").expect("can list");
-        let expected = ["172.33.0.1/16", "fd00:33::1/64"].map(|network| network.parse().expect("is a network"));
+        let expected = ["172.33.0.1/16", "fd00:33::1/64"]
+            .map(|network| network.parse().expect("is a network"));
         assert_eq!(addresses, expected);
         assert!(bridge::remove(&mut world.host, "gtest0").expect("can be removed"));
         assert!(!bridge::remove(&mut world.host, "gtest0").expect("is no error"));
@@ -65,12 +91,18 @@ fn the_first_connection_gets_through_at_once() {
         for number in 2..32 {
             let address = std::net::Ipv4Addr::new(172, 30, 0, number);
             let endpoint = world.endpoint("gtest0", &format!("{address}/24"), None);
-            let namespace = endpoint::create(&mut world.host, &[endpoint]).expect("can be attached");
+            let namespace =
+                endpoint::create(&mut world.host, &[endpoint]).expect("can be attached");
             let start = Instant::now();
-            let _server = netns::run_in(namespace.as_fd(), || TcpListener::bind("0.0.0.0:80")).expect("can enter").expect("is free");
+            let _server = netns::run_in(namespace.as_fd(), || TcpListener::bind("0.0.0.0:80"))
+                .expect("can enter")
+                .expect("is free");
             TcpStream::connect((address, 80)).expect("answers");
             let took = start.elapsed();
-            assert!(took < Duration::from_millis(900), "the first packet to {address} was lost: {took:?}");
+            assert!(
+                took < Duration::from_millis(900),
+                "the first packet to {address} was lost: {took:?}"
+            );
         }
     });
 }
@@ -80,25 +112,40 @@ fn what_cannot_be_attached_is_refused_by_name() {
     on_host(|world| {
         let endpoint = world.endpoint("gtest0", "172.30.0.2/24", None);
         let mut attach = |endpoint: &endpoint::Endpoint| {
-            endpoint::create(&mut world.host, std::slice::from_ref(endpoint)).expect_err("cannot be attached").to_string()
+            endpoint::create(&mut world.host, std::slice::from_ref(endpoint))
+                .expect_err("cannot be attached")
+                .to_string()
         };
         assert_eq!(attach(&endpoint), "bridge gtest0 does not exist");
         let changed = |change: &dyn Fn(&mut endpoint::Endpoint)| {
-            let mut endpoint = endpoint::Endpoint { bridge: "eth0".to_owned(), ..endpoint.clone() };
+            let mut endpoint = endpoint::Endpoint {
+                bridge: "eth0".to_owned(),
+                ..endpoint.clone()
+            };
             change(&mut endpoint);
             endpoint
         };
         let taken = changed(&|endpoint| endpoint.host_name = "eth0".to_owned());
-        assert_eq!(attach(&taken), "cannot create the link pair eth0 and eth0 on bridge eth0: file exists");
+        assert_eq!(
+            attach(&taken),
+            "cannot create the link pair eth0 and eth0 on bridge eth0: file exists"
+        );
         let outside = changed(&|endpoint| endpoint.v4_gateway = Some([10, 0, 0, 1].into()));
-        assert_eq!(attach(&outside), "the gateway 10.0.0.1 is outside the network of eth0");
+        assert_eq!(
+            attach(&outside),
+            "the gateway 10.0.0.1 is outside the network of eth0"
+        );
         let path = changed(&|endpoint| endpoint.container_name = "../lo".to_owned());
         assert_eq!(attach(&path), "invalid network interface name \"../lo\"");
         let multicast = changed(&|endpoint| endpoint.mac.0[0] = 1);
         assert!(attach(&multicast).contains("multicast"));
         let not_a_bridge = changed(&|endpoint| endpoint.bridge = "lo".to_owned());
         assert!(attach(&not_a_bridge).starts_with("existing interface lo is not a bridge"));
-        assert_eq!(endpoint::list_owned(&mut world.host, "vethtest").expect("can list"), [""; 0], "something was left behind");
+        assert_eq!(
+            endpoint::list_owned(&mut world.host, "vethtest").expect("can list"),
+            [""; 0],
+            "something was left behind"
+        );
     });
 }
 
@@ -108,17 +155,31 @@ fn options_of_the_port_and_the_interface_are_set() {
         world.bridge("gtest0", "172.30.0.1/24", Some("fd00:30::1/64"));
         let mut endpoint = world.endpoint("gtest0", "172.30.0.2/24", Some("fd00:30::2/64"));
         endpoint.mtu = 1400;
-        let namespace = endpoint::create(&mut world.host, std::slice::from_ref(&endpoint)).expect("can be attached");
+        let namespace = endpoint::create(&mut world.host, std::slice::from_ref(&endpoint))
+            .expect("can be attached");
         let seen = netns::run_in(namespace.as_fd(), || {
             let mut socket = gantry_network::Socket::route().expect("rtnetlink answers");
-            let link = link::find(&mut socket, "eth0").expect("can look").expect("is there");
+            let link = link::find(&mut socket, "eth0")
+                .expect("can look")
+                .expect("is there");
             let routes = gantry_network::route::list(&mut socket).expect("can list");
-            let defaults = routes.iter().filter(|route| route.destination.prefix_len() == 0).count();
-            (link, bridge::addresses(&mut socket, "eth0").expect("can list"), defaults)
+            let defaults = routes
+                .iter()
+                .filter(|route| route.destination.prefix_len() == 0)
+                .count();
+            (
+                link,
+                bridge::addresses(&mut socket, "eth0").expect("can list"),
+                defaults,
+            )
         });
         let (link, addresses, defaults) = seen.expect("can enter");
-        assert_eq!((link.mac, link.mtu, link.is_up), (Some(endpoint.mac), 1400, true));
-        let expected = ["172.30.0.2/24", "fd00:30::2/64"].map(|network| network.parse().expect("is a network"));
+        assert_eq!(
+            (link.mac, link.mtu, link.is_up),
+            (Some(endpoint.mac), 1400, true)
+        );
+        let expected = ["172.30.0.2/24", "fd00:30::2/64"]
+            .map(|network| network.parse().expect("is a network"));
         assert_eq!(addresses, expected);
         assert_eq!(defaults, 2);
     });
@@ -131,8 +192,16 @@ fn refusals_carry_the_kernels_explanation() {
         message.header.family = AddressFamily::Inet;
         message.header.index = 1;
         message.header.prefix_len = 33;
-        message.attributes.push(AddressAttribute::Local([10, 0, 0, 1].into()));
-        let refusal = world.host.request(RouteNetlinkMessage::NewAddress(message), 0).expect_err("is no prefix");
-        assert_eq!(refusal.to_string(), "invalid argument (ipv4: Invalid prefix length)");
+        message
+            .attributes
+            .push(AddressAttribute::Local([10, 0, 0, 1].into()));
+        let refusal = world
+            .host
+            .request(RouteNetlinkMessage::NewAddress(message), 0)
+            .expect_err("is no prefix");
+        assert_eq!(
+            refusal.to_string(),
+            "invalid argument (ipv4: Invalid prefix length)"
+        );
     });
 }

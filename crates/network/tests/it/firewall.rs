@@ -1,15 +1,37 @@
 //! What passes and what does not, with the addresses that each side sees.
 
-use crate::world::{HOST_ON_LAN, ask_from_host, is_refused_from_host, on_host, published, two_bridges};
+use crate::golden::{has_nft, nft};
+use crate::world::{
+    HOST_ON_LAN, ask_from_host, bridged_packets_pass_the_firewall, is_refused_from_host, on_host,
+    published, two_bridges,
+};
 use gantry_network::firewall::PortProtocol::{Tcp, Udp};
-use gantry_network::firewall::{Firewall, render};
-use std::net::{IpAddr, Ipv4Addr};
+use gantry_network::firewall::{Firewall, ForeignDrop, PublishedPort, render};
+use gantry_network::{bridge, endpoint, link};
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 #[test]
 fn reachability_of_published_and_unpublished_ports() {
+    reachability(false);
+}
+
+#[test]
+fn reachability_where_bridged_packets_pass_the_firewall() {
+    reachability(true);
+}
+
+fn reachability(is_bridged_filtered: bool) {
     on_host(|world| {
+        if !bridged_packets_pass_the_firewall(is_bridged_filtered) && is_bridged_filtered {
+            println!("skipped: br_netfilter is not loaded");
+            return;
+        }
         world.bridge("gtest0", "172.30.0.1/24", None);
         world.bridge("gtest1", "172.31.0.1/24", None);
         let web = world.node("gtest0", "172.30.0.2/24");
@@ -20,7 +42,9 @@ fn reachability_of_published_and_unpublished_ports() {
         web.serve(81);
         lan.serve(80);
         let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
-        firewall.apply(&render(&two_bridges())).expect("the table is accepted");
+        firewall
+            .apply(&render(&two_bridges()))
+            .expect("the table is accepted");
         let mut ports = Vec::new();
         for protocol in [Tcp, Udp] {
             ports.push(published(protocol, "0.0.0.0", 8080, &web, 80));
@@ -31,14 +55,36 @@ fn reachability_of_published_and_unpublished_ports() {
         let gateway = IpAddr::from([172, 30, 0, 1]);
         for protocol in [Tcp, Udp] {
             // Published on all addresses.
-            assert_eq!(ask_from_host(protocol, LOOPBACK, 8080).expect("loopback"), gateway);
-            assert_eq!(ask_from_host(protocol, HOST_ON_LAN, 8080).expect("host"), IpAddr::V4(HOST_ON_LAN));
+            assert_eq!(
+                ask_from_host(protocol, LOOPBACK, 8080).expect("loopback"),
+                gateway
+            );
+            assert_eq!(
+                ask_from_host(protocol, HOST_ON_LAN, 8080).expect("host"),
+                IpAddr::V4(HOST_ON_LAN)
+            );
             assert_eq!(lan.ask(protocol, HOST_ON_LAN, 8080).expect("lan"), lan.v4);
-            assert_eq!(web.ask(protocol, HOST_ON_LAN, 8080).expect("hairpin"), gateway);
-            assert_eq!(neighbour.ask(protocol, HOST_ON_LAN, 8080).expect("hairpin of a neighbour"), gateway);
-            assert_eq!(foreign.ask(protocol, HOST_ON_LAN, 8080).expect("other bridge"), foreign.v4);
+            assert_eq!(
+                web.ask(protocol, HOST_ON_LAN, 8080).expect("hairpin"),
+                gateway
+            );
+            assert_eq!(
+                neighbour
+                    .ask(protocol, HOST_ON_LAN, 8080)
+                    .expect("hairpin of a neighbour"),
+                gateway
+            );
+            assert_eq!(
+                foreign
+                    .ask(protocol, HOST_ON_LAN, 8080)
+                    .expect("other bridge"),
+                foreign.v4
+            );
             // Published on loopback.
-            assert_eq!(ask_from_host(protocol, LOOPBACK, 8081).expect("loopback"), gateway);
+            assert_eq!(
+                ask_from_host(protocol, LOOPBACK, 8081).expect("loopback"),
+                gateway
+            );
             assert!(lan.is_refused(protocol, HOST_ON_LAN, 8081));
             assert!(is_refused_from_host(protocol, HOST_ON_LAN, 8081));
             // Published on one address.
@@ -46,12 +92,25 @@ fn reachability_of_published_and_unpublished_ports() {
             assert!(is_refused_from_host(protocol, LOOPBACK, 8082));
             // Not published.
             assert!(lan.is_refused(protocol, HOST_ON_LAN, 81));
-            assert!(lan.is_refused(protocol, web.v4, 80), "routed to a container");
-            assert!(lan.is_refused(protocol, web.v4, 81), "routed to a container");
+            assert!(
+                lan.is_refused(protocol, web.v4, 80),
+                "routed to a container"
+            );
+            assert!(
+                lan.is_refused(protocol, web.v4, 81),
+                "routed to a container"
+            );
             assert!(foreign.is_refused(protocol, web.v4, 80), "between bridges");
-            assert_eq!(ask_from_host(protocol, web.v4, 81).expect("the host reaches its containers"), gateway);
+            assert_eq!(
+                ask_from_host(protocol, web.v4, 81).expect("the host reaches its containers"),
+                gateway
+            );
             // Outward.
-            assert_eq!(web.ask(protocol, lan.v4, 80).expect("outward"), IpAddr::V4(HOST_ON_LAN), "masqueraded");
+            assert_eq!(
+                web.ask(protocol, lan.v4, 80).expect("outward"),
+                IpAddr::V4(HOST_ON_LAN),
+                "masqueraded"
+            );
         }
         firewall.remove_ports(&ports).expect("are taken back");
         for protocol in [Tcp, Udp] {
@@ -60,5 +119,296 @@ fn reachability_of_published_and_unpublished_ports() {
         }
         assert!(firewall.remove().expect("can be removed"));
         assert!(!firewall.is_present().expect("can look"));
+    });
+}
+
+#[test]
+fn ipv6_is_published_and_masqueraded_too() {
+    on_host(|world| {
+        world.bridge("gtest0", "172.30.0.1/24", Some("fd00:30::1/64"));
+        world.bridge("eth0", "192.0.2.1/24", Some("2001:db8::1/64"));
+        let [web, neighbour] = [2, 3].map(|host| {
+            let (v4, v6) = (format!("172.30.0.{host}/24"), format!("fd00:30::{host}/64"));
+            let endpoint = world.endpoint("gtest0", &v4, Some(&v6));
+            world.attach(endpoint)
+        });
+        let endpoint = world.endpoint("eth0", "192.0.2.2/24", Some("2001:db8::2/64"));
+        let lan = world.attach(endpoint);
+        web.serve(80);
+        lan.serve(80);
+        let mut desired = two_bridges();
+        desired.bridges[0].v6 = Some("fd00:30::/64".parse().expect("is a network"));
+        let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
+        firewall
+            .apply(&render(&desired))
+            .expect("the table is accepted");
+        let address = |text: &str| text.parse::<IpAddr>().expect("is an address");
+        let [host, gateway, lan_v6] = ["2001:db8::1", "fd00:30::1", "2001:db8::2"].map(address);
+        for protocol in [Tcp, Udp] {
+            let port = PublishedPort {
+                container_ip: address("fd00:30::2"),
+                ..published(protocol, "::", 8080, &web, 80)
+            };
+            let bound = PublishedPort {
+                host_ip: gateway,
+                host_port: 8081,
+                ..port.clone()
+            };
+            firewall.add_ports(&[port, bound]).expect("are published");
+            assert_eq!(lan.ask(protocol, host, 8080).expect("lan"), lan_v6);
+            assert_eq!(ask_from_host(protocol, host, 8080).expect("host"), host);
+            assert_eq!(web.ask(protocol, host, 8080).expect("hairpin"), gateway);
+            assert_eq!(
+                neighbour
+                    .ask(protocol, host, 8080)
+                    .expect("hairpin of a neighbour"),
+                gateway
+            );
+            assert_eq!(
+                neighbour.ask(protocol, gateway, 8081).expect("bound"),
+                gateway
+            );
+            assert!(
+                lan.is_refused(protocol, host, 8081),
+                "bound to another address"
+            );
+            assert!(
+                lan.is_refused(protocol, address("fd00:30::2"), 80),
+                "routed to a container"
+            );
+            assert_eq!(
+                web.ask(protocol, lan_v6, 80).expect("outward"),
+                host,
+                "masqueraded"
+            );
+            let start = Instant::now();
+            assert!(
+                is_refused_from_host(protocol, address("::1"), 8080),
+                "the kernel cannot route ::1"
+            );
+            assert!(
+                protocol == Udp || start.elapsed() < Duration::from_millis(100),
+                "clients would wait before they try IPv4"
+            );
+        }
+    });
+}
+
+/// New connections and one that stands, while the whole table is replaced again and again.
+#[test]
+fn replacing_the_table_loses_no_packet() {
+    on_host(|world| {
+        world.bridge("gtest0", "172.30.0.1/24", None);
+        let web = world.node("gtest0", "172.30.0.2/24");
+        let lan = world.node("eth0", "192.0.2.2/24");
+        web.serve(80);
+        let mut desired = two_bridges();
+        desired
+            .ports
+            .push(published(Tcp, "0.0.0.0", 8080, &web, 80));
+        let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
+        firewall
+            .apply(&render(&desired))
+            .expect("the table is accepted");
+        let echo = web.run(|| TcpListener::bind("0.0.0.0:7").expect("is free"));
+        firewall
+            .add_port(&published(Tcp, "0.0.0.0", 8007, &web, 7))
+            .expect("is published");
+        let mut standing =
+            lan.run(|| TcpStream::connect((HOST_ON_LAN, 8007)).expect("is published"));
+        let (mut far, _) = echo.accept().expect("there is one");
+        standing
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .expect("is valid");
+        let is_over = AtomicBool::new(false);
+        let (replaced, connected) = std::thread::scope(|scope| {
+            let replacing = scope.spawn(|| {
+                let mut count = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    firewall
+                        .apply(&render(&desired))
+                        .expect("the table is accepted");
+                    count += 1;
+                }
+                count
+            });
+            let _replacing_ends = SetOnDrop(&is_over);
+            let mut connected = 0;
+            while connected < 1_000 {
+                // Slower than a lost SYN's second attempt means that something was lost.
+                let start = Instant::now();
+                lan.ask(Tcp, HOST_ON_LAN, 8080)
+                    .expect("a connection was refused");
+                assert!(
+                    start.elapsed() < Duration::from_millis(900),
+                    "a packet was lost"
+                );
+                far.write_all(b"x").expect("the standing connection broke");
+                standing
+                    .read_exact(&mut [0])
+                    .expect("the standing connection broke");
+                connected += 1;
+            }
+            is_over.store(true, Ordering::Relaxed);
+            (replacing.join().expect("no replacement failed"), connected)
+        });
+        println!("{connected} connections during {replaced} replacements");
+        assert!(replaced > 20, "the test's own premise");
+    });
+}
+
+/// Ends the other thread also when this one panics.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_flushed_table_is_noticed_and_nothing_is_left_in_the_end() {
+    on_host(|world| {
+        let before = link::list(&mut world.host).expect("can list");
+        world.bridge("gtest0", "172.30.0.1/24", None);
+        let web = world.node("gtest0", "172.30.0.2/24");
+        let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
+        assert!(!firewall.is_present().expect("can look"));
+        let port = published(Tcp, "0.0.0.0", 8080, &web, 80);
+        let error = firewall
+            .add_port(&port)
+            .expect_err("there is no table")
+            .to_string();
+        assert_eq!(
+            error,
+            "cannot publish port 8080/tcp of 0.0.0.0: no such file or directory"
+        );
+        firewall
+            .apply(&render(&two_bridges()))
+            .expect("the table is accepted");
+        let mut other = Firewall::open("gtest-other").expect("nfnetlink answers");
+        other
+            .apply(&render(&two_bridges()))
+            .expect("two daemons have two tables");
+        assert!(firewall.is_present().expect("can look") && other.is_present().expect("can look"));
+        assert!(other.remove().expect("can be removed") && !other.remove().expect("is no error"));
+        assert!(
+            firewall.is_present().expect("can look"),
+            "the other one's table went too"
+        );
+        assert!(firewall.remove().expect("can be removed"));
+        endpoint::remove(&mut world.host, &web.host_name).expect("can be removed");
+        bridge::remove(&mut world.host, "gtest0").expect("can be removed");
+        assert_eq!(link::list(&mut world.host).expect("can list"), before);
+        if has_nft() {
+            let output = Command::new("nft")
+                .args(["list", "ruleset"])
+                .output()
+                .expect("nft starts");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+        }
+    });
+}
+
+#[test]
+fn names_that_are_no_tables_are_refused() {
+    for name in ["", "a b", "1a", "a;b", "ä"] {
+        assert!(Firewall::open(name).is_err(), "{name:?}");
+    }
+}
+
+/// As a dockerd or ufw on the same host has it.
+const IPTABLES: &str = "table ip filter {
+    chain DOCKER-USER { }
+    chain FORWARD { type filter hook forward priority filter; policy drop; jump DOCKER-USER; }
+}
+table inet strict { chain forward { type filter hook forward priority 10; policy accept; }
+}
+";
+
+#[test]
+fn chains_of_others_that_drop_are_passed_or_reported() {
+    if !has_nft() {
+        return;
+    }
+    on_host(|world| {
+        world.bridge("gtest0", "172.30.0.1/24", None);
+        let web = world.node("gtest0", "172.30.0.2/24");
+        let lan = world.node("eth0", "192.0.2.2/24");
+        web.serve(80);
+        lan.serve(80);
+        let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
+        let mut desired = two_bridges();
+        desired
+            .ports
+            .push(published(Tcp, "0.0.0.0", 8080, &web, 80));
+        firewall
+            .apply(&render(&desired))
+            .expect("the table is accepted");
+        assert_eq!(
+            firewall
+                .ensure_foreign_accepts(&["gtest0"])
+                .expect("can look"),
+            []
+        );
+        nft(IPTABLES);
+        assert!(
+            lan.is_refused(Tcp, HOST_ON_LAN, 8080),
+            "the test's own premise"
+        );
+        let forward = |table: &str| {
+            let output = Command::new("nft")
+                .args(["list", "chain", "ip", table, "FORWARD"])
+                .output()
+                .expect("nft starts");
+            String::from_utf8_lossy(&output.stdout)
+                .matches(" accept comment ")
+                .count()
+        };
+        for _ in 0..2 {
+            assert_eq!(
+                firewall
+                    .ensure_foreign_accepts(&["gtest0"])
+                    .expect("can change"),
+                []
+            );
+            assert_eq!(forward("filter"), 2, "the rules were added twice");
+        }
+        lan.ask(Tcp, HOST_ON_LAN, 8080).expect("published");
+        web.ask(Tcp, lan.v4, 80).expect("outward");
+        assert!(lan.is_refused(Tcp, web.v4, 80), "our own table still drops");
+        if let Ok(iptables) = Command::new("iptables-nft")
+            .args(["-S", "FORWARD"])
+            .output()
+        {
+            let text = String::from_utf8_lossy(&iptables.stdout).into_owned();
+            assert!(
+                text.contains("-i gtest0") && text.contains("-j ACCEPT"),
+                "iptables cannot read our rules:\n{text}"
+            );
+        }
+        firewall
+            .ensure_foreign_accepts(&["gtest0", "gtest1"])
+            .expect("can change");
+        assert_eq!(forward("filter"), 4);
+        firewall
+            .ensure_foreign_accepts(&["gtest1"])
+            .expect("can change");
+        assert_eq!(forward("filter"), 2, "rules of a bridge that is gone stay");
+        firewall.remove_foreign_accepts().expect("can change");
+        assert_eq!(forward("filter"), 0);
+        nft(
+            "delete chain inet strict forward\nadd chain inet strict forward { type filter hook forward priority 10; policy drop; }\n",
+        );
+        let reported = firewall
+            .ensure_foreign_accepts(&["gtest0"])
+            .expect("can change");
+        assert_eq!(
+            reported,
+            [ForeignDrop {
+                table: "inet strict".into(),
+                chain: "forward".into()
+            }]
+        );
     });
 }

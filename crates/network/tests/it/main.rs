@@ -3,7 +3,9 @@
 //! Needs root. Each test builds a [`world::World`] and lives in its "host" namespace, which no other test shares.
 
 mod attach;
+mod attack;
 mod firewall;
+mod golden;
 mod port;
 mod speed;
 mod world;

@@ -11,7 +11,9 @@ const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn refusal(protocol: PortProtocol, address: IpAddr, port: u16) -> String {
-    port::reserve(protocol, &[address], port).expect_err("the port is taken").to_string()
+    port::reserve(protocol, &[address], port)
+        .expect_err("the port is taken")
+        .to_string()
 }
 
 #[test]
@@ -20,16 +22,26 @@ fn a_taken_port_is_dockers_error_and_a_held_one_is_taken() {
         let server = TcpListener::bind((LOOPBACK, 8080)).expect("is free");
         assert_eq!(refusal(Tcp, ANY, 8080), "address already in use");
         drop(server);
-        let held = port::reserve(Tcp, &[ANY, IpAddr::V6(Ipv6Addr::UNSPECIFIED)], 8080).expect("is free now");
+        let held = port::reserve(Tcp, &[ANY, IpAddr::V6(Ipv6Addr::UNSPECIFIED)], 8080)
+            .expect("is free now");
         assert_eq!(held.sockets.len(), 2);
         assert_eq!(refusal(Tcp, LOOPBACK, 8080), "address already in use");
-        assert!(TcpListener::bind((LOOPBACK, 8080)).is_err(), "another program took a held port");
-        assert!(TcpListener::bind((Ipv6Addr::LOCALHOST, 8080)).is_err(), "another program took a held port");
+        assert!(
+            TcpListener::bind((LOOPBACK, 8080)).is_err(),
+            "another program took a held port"
+        );
+        assert!(
+            TcpListener::bind((Ipv6Addr::LOCALHOST, 8080)).is_err(),
+            "another program took a held port"
+        );
         port::reserve(Udp, &[ANY], 8080).expect("another protocol, another port");
         drop(held);
         TcpListener::bind((LOOPBACK, 8080)).expect("is free again");
         let elsewhere = IpAddr::from([10, 9, 9, 9]);
-        assert_eq!(refusal(Tcp, elsewhere, 8080), "cannot assign requested address");
+        assert_eq!(
+            refusal(Tcp, elsewhere, 8080),
+            "cannot assign requested address"
+        );
         assert!(port::reserve(Tcp, &[ANY], 0).is_err());
     });
 }
@@ -49,7 +61,10 @@ fn connections_that_linger_are_no_conflict_but_a_second_holder_is() {
         let held = port::reserve(Tcp, &[ANY], 8080).expect("only a dead connection is there");
         assert_eq!(refusal(Tcp, ANY, 8080), "address already in use");
         assert!(TcpListener::bind((LOOPBACK, 8080)).is_err());
-        let connected = TcpStream::connect_timeout(&(LOOPBACK, 8080).into(), std::time::Duration::from_millis(200));
+        let connected = TcpStream::connect_timeout(
+            &(LOOPBACK, 8080).into(),
+            std::time::Duration::from_millis(200),
+        );
         assert!(connected.is_err(), "the holder took a connection");
         drop(held);
     });
@@ -59,7 +74,10 @@ fn connections_that_linger_are_no_conflict_but_a_second_holder_is() {
 fn rustix_bind_without_reuse(port: u16) -> std::io::Result<()> {
     use rustix::net::{AddressFamily, SocketType};
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    Ok(rustix::net::bind(&socket, &std::net::SocketAddr::new(LOOPBACK, port))?)
+    Ok(rustix::net::bind(
+        &socket,
+        &std::net::SocketAddr::new(LOOPBACK, port),
+    )?)
 }
 
 #[test]
@@ -69,15 +87,26 @@ fn free_ports_are_found_one_after_the_other() {
         let first = port::reserve_any(Tcp, &[ANY], range.clone(), None).expect("all are free");
         assert_eq!(first.port, 40_000);
         let third = port::reserve(Tcp, &[LOOPBACK], 40_002).expect("is free");
-        let second = port::reserve_any(Tcp, &[ANY], range.clone(), Some(first.port)).expect("some are free");
-        let fourth = port::reserve_any(Tcp, &[ANY], range.clone(), Some(second.port)).expect("some are free");
+        let second =
+            port::reserve_any(Tcp, &[ANY], range.clone(), Some(first.port)).expect("some are free");
+        let fourth = port::reserve_any(Tcp, &[ANY], range.clone(), Some(second.port))
+            .expect("some are free");
         assert_eq!((second.port, fourth.port), (40_001, 40_003));
-        let error = port::reserve_any(Tcp, &[ANY], range.clone(), Some(fourth.port)).expect_err("none is free");
+        let error = port::reserve_any(Tcp, &[ANY], range.clone(), Some(fourth.port))
+            .expect_err("none is free");
         assert_eq!(error.to_string(), "all ports are allocated");
         drop(first);
-        assert_eq!(port::reserve_any(Tcp, &[ANY], range, Some(fourth.port)).expect("one is free").port, 40_000);
+        assert_eq!(
+            port::reserve_any(Tcp, &[ANY], range, Some(fourth.port))
+                .expect("one is free")
+                .port,
+            40_000
+        );
         drop((second, third, fourth));
-        assert_eq!(port::ephemeral_range().expect("the kernel says"), 32_768..=60_999);
+        assert_eq!(
+            port::ephemeral_range().expect("the kernel says"),
+            32_768..=60_999
+        );
     });
 }
 
@@ -88,11 +117,16 @@ fn a_held_port_still_leads_to_its_container() {
         let web = world.node("gtest0", "172.30.0.2/24");
         web.serve(80);
         let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
-        firewall.apply(&render(&two_bridges())).expect("the table is accepted");
+        firewall
+            .apply(&render(&two_bridges()))
+            .expect("the table is accepted");
         for protocol in [Tcp, Udp] {
             let _held = port::reserve(protocol, &[ANY], 8080).expect("is free");
-            firewall.add_port(&published(protocol, "0.0.0.0", 8080, &web, 80)).expect("is published");
-            ask_from_host(protocol, Ipv4Addr::LOCALHOST, 8080).expect("is translated before it reaches the holder");
+            firewall
+                .add_port(&published(protocol, "0.0.0.0", 8080, &web, 80))
+                .expect("is published");
+            ask_from_host(protocol, Ipv4Addr::LOCALHOST, 8080)
+                .expect("is translated before it reaches the holder");
         }
     });
 }
@@ -101,30 +135,55 @@ fn a_held_port_still_leads_to_its_container() {
 fn a_udp_client_follows_when_a_port_moves() {
     on_host(|world: &mut World| {
         world.bridge("gtest0", "172.30.0.1/24", None);
-        let (old, new) = (world.node("gtest0", "172.30.0.2/24"), world.node("gtest0", "172.30.0.3/24"));
+        let (old, new) = (
+            world.node("gtest0", "172.30.0.2/24"),
+            world.node("gtest0", "172.30.0.3/24"),
+        );
         let lan = world.node("eth0", "192.0.2.2/24");
         old.serve(53);
         new.serve(54);
         let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
-        firewall.apply(&render(&two_bridges())).expect("the table is accepted");
+        firewall
+            .apply(&render(&two_bridges()))
+            .expect("the table is accepted");
         let client = lan.run(|| UdpSocket::bind("0.0.0.0:5353").expect("is free"));
-        client.set_read_timeout(Some(std::time::Duration::from_millis(300))).expect("is valid");
-        let answers = || {
-            client.send_to(b"?", "192.0.2.1:8053").is_ok() && client.recv(&mut [0; 64]).is_ok()
-        };
+        client
+            .set_read_timeout(Some(std::time::Duration::from_millis(300)))
+            .expect("is valid");
+        let answers =
+            || client.send_to(b"?", "192.0.2.1:8053").is_ok() && client.recv(&mut [0; 64]).is_ok();
         let mut netfilter = gantry_network::Socket::netfilter().expect("nfnetlink answers");
-        let [before, after] = [(&old, 53), (&new, 54)].map(|(node, port)| published(Udp, "0.0.0.0", 8053, node, port));
+        let [before, after] = [(&old, 53), (&new, 54)]
+            .map(|(node, port)| published(Udp, "0.0.0.0", 8053, node, port));
         assert!(!answers(), "nobody is there yet");
         firewall.add_port(&before).expect("is published");
-        assert!(!answers(), "the test's own premise: the flow of the unanswered packet goes on");
-        assert_eq!(gantry_network::conntrack::flush_port(&mut netfilter, &before).expect("can flush"), 1);
+        assert!(
+            !answers(),
+            "the test's own premise: the flow of the unanswered packet goes on"
+        );
+        assert_eq!(
+            gantry_network::conntrack::flush_port(&mut netfilter, &before).expect("can flush"),
+            1
+        );
         assert!(answers());
-        firewall.remove_ports(&[before.clone()]).expect("is taken back");
+        firewall
+            .remove_ports(&[before.clone()])
+            .expect("is taken back");
         firewall.add_port(&after).expect("is published");
         gantry_network::endpoint::remove(&mut world.host, &old.host_name).expect("was there");
         assert!(!answers(), "the test's own premise: the old flow goes on");
-        assert_eq!(gantry_network::conntrack::flush_port(&mut netfilter, &before).expect("can flush"), 1);
+        assert_eq!(
+            gantry_network::conntrack::flush_port(&mut netfilter, &before).expect("can flush"),
+            1
+        );
         assert!(answers());
-        assert_eq!(gantry_network::conntrack::flush_port(&mut netfilter, &published(Udp, "0.0.0.0", 8054, &new, 54)).expect("can flush"), 0);
+        assert_eq!(
+            gantry_network::conntrack::flush_port(
+                &mut netfilter,
+                &published(Udp, "0.0.0.0", 8054, &new, 54)
+            )
+            .expect("can flush"),
+            0
+        );
     });
 }

@@ -37,7 +37,10 @@ pub(crate) struct World {
 /// Runs `test` as the host of a new world.
 pub(crate) fn on_host(test: impl FnOnce(&mut World) + Send) {
     let (_host, ()) = netns::create_with(|| {
-        let mut world = World { next_name: 0, host: Socket::route().expect("rtnetlink answers") };
+        let mut world = World {
+            next_name: 0,
+            host: Socket::route().expect("rtnetlink answers"),
+        };
         link::set_up(&mut world.host, "lo").expect("lo can be set up");
         world.bridge("eth0", "192.0.2.1/24", None);
         bridge::ensure_forwarding(true).expect("routing can be switched on");
@@ -68,7 +71,14 @@ impl World {
         Endpoint {
             host_name: format!("vethtest{}", self.next_name),
             container_name: "eth0".to_owned(),
-            mac: MacAddress([0x02, 0x42, v4.addr().octets()[0], v4.addr().octets()[1], v4.addr().octets()[2], v4.addr().octets()[3]]),
+            mac: MacAddress([
+                0x02,
+                0x42,
+                v4.addr().octets()[0],
+                v4.addr().octets()[1],
+                v4.addr().octets()[2],
+                v4.addr().octets()[3],
+            ]),
             bridge: bridge.to_owned(),
             mtu: 1500,
             v4: Some(v4),
@@ -83,8 +93,18 @@ impl World {
     /// A node on a bridge of the host, whose first address is its gateway.
     pub(crate) fn node(&mut self, bridge: &str, v4: &str) -> Node {
         let endpoint = self.endpoint(bridge, v4, None);
-        let namespace = endpoint::create(&mut self.host, std::slice::from_ref(&endpoint)).expect("can be attached");
-        Node { namespace, v4: endpoint.v4.expect("was given").addr(), host_name: endpoint.host_name }
+        self.attach(endpoint)
+    }
+
+    /// A node behind `endpoint`.
+    pub(crate) fn attach(&mut self, endpoint: Endpoint) -> Node {
+        let namespace = endpoint::create(&mut self.host, std::slice::from_ref(&endpoint))
+            .expect("can be attached");
+        Node {
+            namespace,
+            v4: endpoint.v4.expect("was given").addr(),
+            host_name: endpoint.host_name,
+        }
     }
 }
 
@@ -100,46 +120,75 @@ impl Node {
 
     /// Answers on TCP and UDP `port` of every address, until the process ends.
     pub(crate) fn serve(&self, port: u16) {
-        let (tcp, udp) = self.run(|| {
-            let any = |port| SocketAddr::from(([0_u16; 8], port));
-            let tcp = TcpListener::bind(any(port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)));
-            let udp = UdpSocket::bind(any(port)).or_else(|_| UdpSocket::bind(("0.0.0.0", port)));
-            (tcp.expect("the port is free"), udp.expect("the port is free"))
-        });
-        std::thread::spawn(move || {
-            for connection in tcp.incoming() {
-                let Ok(mut connection) = connection else { break };
-                let Ok(peer) = connection.peer_addr() else { continue };
-                let _ = connection.write_all(text_of(peer).as_bytes());
-            }
-        });
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            while let Ok((_, peer)) = udp.recv_from(&mut buffer) {
-                let _ = udp.send_to(text_of(peer).as_bytes(), peer);
-            }
-        });
+        self.run(|| serve(SocketAddr::from(([0_u16; 8], port))));
     }
 
     /// What a server at `address` sees as this node's address.
-    pub(crate) fn ask(&self, protocol: PortProtocol, address: impl Into<IpAddr> + Send, port: u16) -> io::Result<IpAddr> {
+    pub(crate) fn ask(
+        &self,
+        protocol: PortProtocol,
+        address: impl Into<IpAddr> + Send,
+        port: u16,
+    ) -> io::Result<IpAddr> {
         let address = SocketAddr::new(address.into(), port);
         self.run(|| ask(protocol, address, PATIENCE))
     }
 
     /// Whether nothing at `address` answers this node.
-    pub(crate) fn is_refused(&self, protocol: PortProtocol, address: impl Into<IpAddr> + Send, port: u16) -> bool {
+    pub(crate) fn is_refused(
+        &self,
+        protocol: PortProtocol,
+        address: impl Into<IpAddr> + Send,
+        port: u16,
+    ) -> bool {
         let address = SocketAddr::new(address.into(), port);
         self.run(|| ask(protocol, address, IMPATIENCE)).is_err()
     }
 }
 
+/// Sets what the kernel's br_netfilter does in this namespace; false if the host has not loaded it. A dockerd loads it.
+pub(crate) fn bridged_packets_pass_the_firewall(on: bool) -> bool {
+    let value = if on { "1" } else { "0" };
+    std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", value).is_ok()
+}
+
+/// Answers on TCP and UDP `address` of this thread's namespace, until the process ends.
+pub(crate) fn serve(address: SocketAddr) {
+    let tcp = TcpListener::bind(address).expect("the port is free");
+    let udp = UdpSocket::bind(address).expect("the port is free");
+    std::thread::spawn(move || {
+        for connection in tcp.incoming() {
+            let Ok(mut connection) = connection else {
+                break;
+            };
+            let Ok(peer) = connection.peer_addr() else {
+                continue;
+            };
+            drop(connection.write_all(text_of(peer).as_bytes()));
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while let Ok((_, peer)) = udp.recv_from(&mut buffer) {
+            drop(udp.send_to(text_of(peer).as_bytes(), peer));
+        }
+    });
+}
+
 /// The same from the host itself.
-pub(crate) fn ask_from_host(protocol: PortProtocol, address: impl Into<IpAddr>, port: u16) -> io::Result<IpAddr> {
+pub(crate) fn ask_from_host(
+    protocol: PortProtocol,
+    address: impl Into<IpAddr>,
+    port: u16,
+) -> io::Result<IpAddr> {
     ask(protocol, SocketAddr::new(address.into(), port), PATIENCE)
 }
 
-pub(crate) fn is_refused_from_host(protocol: PortProtocol, address: impl Into<IpAddr>, port: u16) -> bool {
+pub(crate) fn is_refused_from_host(
+    protocol: PortProtocol,
+    address: impl Into<IpAddr>,
+    port: u16,
+) -> bool {
     ask(protocol, SocketAddr::new(address.into(), port), IMPATIENCE).is_err()
 }
 
@@ -152,7 +201,11 @@ fn ask(protocol: PortProtocol, address: SocketAddr, patience: Duration) -> io::R
             connection.read_to_string(&mut text)?;
         }
         PortProtocol::Udp => {
-            let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+            let any: SocketAddr = if address.is_ipv4() {
+                ([0, 0, 0, 0], 0).into()
+            } else {
+                ([0_u16; 8], 0).into()
+            };
             let socket = UdpSocket::bind(any)?;
             socket.set_read_timeout(Some(patience))?;
             socket.connect(address)?;
@@ -163,7 +216,8 @@ fn ask(protocol: PortProtocol, address: SocketAddr, patience: Duration) -> io::R
         }
         PortProtocol::Sctp => return Err(io::ErrorKind::Unsupported.into()),
     }
-    text.parse().map_err(|_| io::Error::other(format!("a strange answer: {text:?}")))
+    text.parse()
+        .map_err(|_| io::Error::other(format!("a strange answer: {text:?}")))
 }
 
 fn text_of(peer: SocketAddr) -> String {
@@ -182,7 +236,13 @@ pub(crate) fn rules(name: &str, v4: &str) -> BridgeRules {
     }
 }
 
-pub(crate) fn published(protocol: PortProtocol, host_ip: &str, host_port: u16, node: &Node, container_port: u16) -> PublishedPort {
+pub(crate) fn published(
+    protocol: PortProtocol,
+    host_ip: &str,
+    host_port: u16,
+    node: &Node,
+    container_port: u16,
+) -> PublishedPort {
     PublishedPort {
         protocol,
         host_ip: host_ip.parse().expect("is an address"),
@@ -195,7 +255,10 @@ pub(crate) fn published(protocol: PortProtocol, host_ip: &str, host_port: u16, n
 /// Two bridges and no ports.
 pub(crate) fn two_bridges() -> Desired {
     Desired {
-        bridges: vec![rules("gtest0", "172.30.0.1/24"), rules("gtest1", "172.31.0.1/24")],
+        bridges: vec![
+            rules("gtest0", "172.30.0.1/24"),
+            rules("gtest1", "172.31.0.1/24"),
+        ],
         ports: Vec::new(),
         drops_foreign_forwarding: false,
     }
