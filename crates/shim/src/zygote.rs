@@ -8,7 +8,7 @@ use crate::supervisor::{Inherited, Supervisor};
 use gantry_base::{Context, Error, Result};
 use gantry_runtime::cgroup::Roots;
 use gantry_shim_protocol::{PACKET_MAX, ZygoteRequest};
-use gantry_sys::mount::Attributes;
+use gantry_sys::mount::{Attributes, Change};
 use gantry_sys::namespace::{self, Kind};
 use gantry_sys::{fdpass, mount, supervise};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -62,9 +62,9 @@ fn prepare() -> Result<(OwnedFd, Inherited)> {
     rustix::stdio::dup2_stdout(&null).map_err(std::io::Error::from)?;
 
     harden()?;
-    let roots = Roots::open().context("cannot open the cgroup hierarchies")?;
+    let mut roots = Roots::open().context("cannot open the cgroup hierarchies")?;
     let proc = mount::open_path(Path::new("/proc")).context("cannot open /proc")?;
-    isolate().context("cannot make an empty mount namespace")?;
+    isolate(&mut roots).context("cannot make an empty mount namespace")?;
     Ok((
         control,
         Inherited {
@@ -97,22 +97,54 @@ fn harden() -> Result<()> {
     Ok(())
 }
 
-/// Leaves all mounts behind but one empty tmpfs.
-fn isolate() -> std::io::Result<()> {
+/// Leaves all mounts behind but one empty tmpfs, and in it the cgroup hierarchies, since only what is mounted in the
+/// own namespace can be given to a container.
+fn isolate(roots: &mut Roots) -> Result<()> {
     use rustix::mount::MountPropagationFlags;
+    let hierarchies = roots.hierarchies().iter();
+    let copies: std::io::Result<Vec<OwnedFd>> = hierarchies
+        .map(|hierarchy| mount::clone_fd(&hierarchy.root, false))
+        .collect();
     namespace::unshare(Kind::Mount.flag())?;
     rustix::mount::mount_change(
         "/",
         MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
-    )?;
+    )
+    .map_err(std::io::Error::from)?;
     let attributes = Attributes::READ_ONLY
         .union(Attributes::NO_SUID)
         .union(Attributes::NO_DEV)
         .union(Attributes::NO_EXEC);
     let options = [("mode", Some("0555")), ("size", Some("4096"))];
-    let root = mount::new_filesystem("tmpfs", Some("gantry-shim"), &options, attributes)?;
+    let writable = attributes.without(Attributes::READ_ONLY);
+    let root = mount::new_filesystem("tmpfs", Some("gantry-shim"), &options, writable)?;
     mount::attach_at(&root, Path::new("/"))?;
-    mount::pivot_root(&root)
+    // Without them a container's view is mounted afresh, which costs more.
+    if let Ok(copies) = copies {
+        keep_hierarchies(&root, copies, roots)?;
+    }
+    let read_only = Change {
+        set: Attributes::READ_ONLY,
+        ..Change::default()
+    };
+    mount::change(&root, &read_only)?;
+    Ok(mount::pivot_root(&root)?)
+}
+
+/// Mounts the hierarchies below `root` and makes `roots` speak of these mounts.
+fn keep_hierarchies(root: &OwnedFd, copies: Vec<OwnedFd>, roots: &mut Roots) -> Result<()> {
+    let mut copies = copies.into_iter().enumerate();
+    roots.rehome(|hierarchy| {
+        let (number, copy) = copies
+            .next()
+            .ok_or_else(|| Error::internal("one copy was made of each hierarchy"))?;
+        let name = number.to_string();
+        rustix::fs::mkdirat(root, &name, Mode::from_raw_mode(0o555))
+            .map_err(std::io::Error::from)?;
+        mount::attach_in(&copy, root, &name)
+            .with_context(|| format!("cannot mount the cgroup hierarchy {}", hierarchy.name))?;
+        Ok(copy)
+    })
 }
 
 fn serve(control: OwnedFd, inherited: Inherited) -> ExitCode {

@@ -237,6 +237,11 @@ pub fn clone_fd(fd: impl AsFd, recursive: bool) -> io::Result<OwnedFd> {
     )
 }
 
+/// A detached copy of what is at `path` below the directory `dir`, which must be in a mount of this mount namespace.
+pub fn clone_at(dir: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    open_tree(dir.as_fd(), path, false, OpenTreeFlags::empty())
+}
+
 fn open_tree(
     dir: BorrowedFd<'_>,
     path: &Path,
@@ -258,6 +263,18 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
         c"",
         target.as_fd(),
         c"",
+        flags,
+    )?)
+}
+
+/// Puts a detached mount over the entry `name` of a directory; a symbolic link is not followed.
+pub fn attach_in(mount: impl AsFd, dir: impl AsFd, name: &str) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    Ok(rustix::mount::move_mount(
+        mount.as_fd(),
+        c"",
+        dir.as_fd(),
+        name,
         flags,
     )?)
 }

@@ -248,6 +248,19 @@ impl Cgroup {
             .collect()
     }
 
+    /// What the container is to see at `/sys/fs/cgroup`, by hierarchy name, as detached mounts: of a hybrid machine the v1 part,
+    /// which is what programs look for there. None where the mounts of [`Roots`] are not in the caller's mount namespace.
+    pub fn clone_view(&self) -> Vec<(String, OwnedFd)> {
+        let unified = self.roots.layout == Layout::Unified;
+        let shown = self.dirs().filter(|dir| dir.hierarchy.unified == unified);
+        let tree = |dir: Dir<'_>| {
+            let path = std::path::Path::new(dir.path);
+            let tree = gantry_sys::mount::clone_at(&dir.hierarchy.root, path).ok()?;
+            Some((dir.hierarchy.name.clone(), tree))
+        };
+        shown.map(tree).collect::<Option<_>>().unwrap_or_default()
+    }
+
     /// For `CLONE_INTO_CGROUP`: the directory in the v2 hierarchy, if there is one (also on hybrid machines).
     pub fn clone_target(&self) -> Result<Option<OwnedFd>> {
         self.unified_dir()
