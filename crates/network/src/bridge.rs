@@ -92,22 +92,18 @@ pub fn ensure_forwarding(with_v6: bool) -> Result<Forwarding> {
 }
 
 fn default_mac(config: &BridgeConfig) -> MacAddress {
-    match config.v4 {
-        Some(v4) => {
-            let [a, b, c, d] = v4.addr().octets();
-            MacAddress([0x02, 0x42, a, b, c, d])
-        }
-        // No IPv4: as unlikely to meet itself, and as stable, from the last bytes of the IPv6 address and the name.
-        None => {
-            let mut bytes = [0x02_u8, 0x42, 0, 0, 0, 0];
-            let seed = config.v6.map(|v6| v6.addr().octets()).unwrap_or_default();
-            for (position, byte) in seed.iter().copied().chain(config.name.bytes()).enumerate() {
-                let byte_of_mac = &mut bytes[2 + position % 4];
-                *byte_of_mac = byte_of_mac.rotate_left(3) ^ byte;
-            }
-            MacAddress(bytes)
+    let mut tail = [0_u8; 4];
+    if let Some(v4) = config.v4 {
+        tail = v4.addr().octets();
+    } else {
+        // As stable, and as unlikely to meet itself, from the IPv6 address and the name.
+        let seed = config.v6.map(|v6| v6.addr().octets()).unwrap_or_default();
+        for (position, byte) in seed.iter().copied().chain(config.name.bytes()).enumerate() {
+            let mixed = &mut tail[position % 4];
+            *mixed = mixed.rotate_left(3) ^ byte;
         }
     }
+    MacAddress([0x02, 0x42, tail[0], tail[1], tail[2], tail[3]])
 }
 
 fn expect_bridge(socket: &mut Socket, name: &str) -> Result<Link> {

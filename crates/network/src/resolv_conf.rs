@@ -107,7 +107,7 @@ impl Parsed {
                 Some(word) if word.starts_with(['#', ';']) => {}
                 Some("nameserver") => match words.next() {
                     Some(server) if address_of(server).is_some() => {
-                        parsed.nameservers.push(server.to_owned())
+                        parsed.nameservers.push(server.to_owned());
                     }
                     Some(server) => parsed.invalid.push(server.to_owned()),
                     None => {}

@@ -157,7 +157,7 @@ impl Firewall {
     pub fn is_present(&mut self) -> Result<bool> {
         let sequence = self.socket.next_sequence();
         let request = single_message(GET_TABLE, FAMILY_INET, NLM_F_ACK, sequence, |a| {
-            a.text(1, &self.table)
+            a.text(1, &self.table);
         });
         match self.socket.transact(&request, sequence, sequence) {
             Ok(()) => Ok(true),

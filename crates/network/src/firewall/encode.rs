@@ -1,11 +1,9 @@
-//! Encodes tables, sets, chains, rules and their expressions as the messages of nfnetlink's nftables subsystem
+//! Encodes tables, sets, chains and rules as the messages of nfnetlink's nftables subsystem
 //! (`linux/netfilter/nf_tables.h`). Numbers in attributes are in network byte order, except where they are compared with
 //! what the kernel loads into a register in its own order.
 
-use super::ruleset::{
-    Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Set, Statement, Value,
-    Verdict,
-};
+use super::expression;
+use super::ruleset::{Base, Chain, Data, DataType, Element, Field, Hook, Set, Value, Verdict};
 use std::net::IpAddr;
 
 /// Families (`linux/netfilter.h`).
@@ -39,9 +37,6 @@ const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const NESTED: u16 = 0x8000;
 
-/// Registers: the verdict, and the first of sixteen with four bytes each.
-const REGISTER_VERDICT: u32 = 0;
-const REGISTER: u32 = 8;
 const INTERFACE_NAME_BYTES: usize = 16;
 
 const SET_FLAG_MAP: u32 = 0x8;
@@ -207,7 +202,7 @@ impl Batch {
                 a.text(2, &chain.name);
                 a.nested(4, |list| {
                     for statement in rule {
-                        add_statement(list, statement);
+                        expression::add_statement(list, statement);
                     }
                 });
             });
@@ -348,171 +343,7 @@ fn add_element(list: &mut Attributes<'_>, element: &Element) {
     });
 }
 
-fn add_statement(list: &mut Attributes<'_>, statement: &Statement) {
-    match statement {
-        Statement::Interface {
-            direction,
-            is,
-            name,
-        } => {
-            load_interface(list, *direction);
-            compare(list, *is, &interface_bytes(name));
-        }
-        Statement::InterfaceSet { direction, is, set } => {
-            load_interface(list, *direction);
-            list.expression("lookup", |a| {
-                a.text(1, set);
-                a.number(2, REGISTER);
-                if !is {
-                    a.number(5, 1);
-                }
-            });
-        }
-        Statement::InterfaceVerdict { direction, map } => {
-            load_interface(list, *direction);
-            list.expression("lookup", |a| {
-                a.text(1, map);
-                a.number(2, REGISTER);
-                a.number(3, REGISTER_VERDICT);
-            });
-        }
-        Statement::Address { end, is, network } => {
-            load_address(list, Field::of(network.addr()), *end, REGISTER);
-            mask(list, &address_bytes(network.netmask()));
-            compare(list, *is, &address_bytes(network.network()));
-        }
-        // ESTABLISHED and RELATED among the bits of a connection's state.
-        Statement::Established => connection_bits(list, 0, 0b110),
-        // IPS_DST_NAT among the bits of its status.
-        Statement::DestinationTranslated => connection_bits(list, 2, 1 << 5),
-        Statement::DestinationLocal => {
-            list.expression("fib", |a| {
-                a.number(1, REGISTER);
-                a.number(2, 3);
-                a.number(3, 1 << 1);
-            });
-            compare(list, true, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
-        }
-        Statement::TranslateDestination {
-            field,
-            is_bound,
-            map,
-        } => {
-            translate_destination(list, *field, *is_bound, map);
-        }
-        Statement::Masquerade => list.expression("masq", |_| {}),
-        Statement::Verdict(verdict) => add_verdict_expression(list, verdict),
-    }
-}
-
-/// Looks protocol and port (and address) up in a map, and translates to the address and port found there.
-fn translate_destination(list: &mut Attributes<'_>, field: Field, is_bound: bool, map: &str) {
-    let mut register = REGISTER;
-    if is_bound {
-        load_address(list, field, End::Destination, register);
-        register += width(&[field]) / 4;
-    } else {
-        require_family(list, field);
-    }
-    load_meta(list, 16, register);
-    load_payload(list, 2, 2, 2, register + 1);
-    list.expression("lookup", |a| {
-        a.text(1, map);
-        a.number(2, REGISTER);
-        a.number(3, REGISTER);
-    });
-    list.expression("nat", |a| {
-        a.number(1, 1);
-        a.number(2, u32::from(family_number(field)));
-        a.number(3, REGISTER);
-        a.number(5, REGISTER + width(&[field]) / 4);
-    });
-}
-
-/// Expressions for rules in chains of iptables, which must be of the kind that iptables itself writes.
-pub(super) fn accept_interface(list: &mut Attributes<'_>, direction: Direction, name: &str) {
-    load_interface(list, direction);
-    compare(list, true, &interface_bytes(name));
-    add_verdict_expression(list, &Verdict::Accept);
-}
-
-fn load_interface(list: &mut Attributes<'_>, direction: Direction) {
-    load_meta(
-        list,
-        if direction == Direction::In { 6 } else { 7 },
-        REGISTER,
-    );
-}
-
-/// Loads an address, after checking that the packet is of its family.
-fn load_address(list: &mut Attributes<'_>, field: Field, end: End, register: u32) {
-    require_family(list, field);
-    let offset = match (field, end) {
-        (Field::V6, End::Source) => 8,
-        (Field::V6, End::Destination) => 24,
-        (_, End::Source) => 12,
-        (_, End::Destination) => 16,
-    };
-    load_payload(list, 1, offset, width(&[field]), register);
-}
-
-fn require_family(list: &mut Attributes<'_>, field: Field) {
-    load_meta(list, 15, REGISTER);
-    compare(list, true, &[family_number(field)]);
-}
-
-fn load_meta(list: &mut Attributes<'_>, key: u32, register: u32) {
-    list.expression("meta", |a| {
-        a.number(2, key);
-        a.number(1, register);
-    });
-}
-
-fn load_payload(list: &mut Attributes<'_>, base: u32, offset: u32, length: u32, register: u32) {
-    list.expression("payload", |a| {
-        a.number(1, register);
-        a.number(2, base);
-        a.number(3, offset);
-        a.number(4, length);
-    });
-}
-
-/// Whether any of `bits` of a connection's state or status is set.
-fn connection_bits(list: &mut Attributes<'_>, key: u32, bits: u32) {
-    list.expression("ct", |a| {
-        a.number(2, key);
-        a.number(1, REGISTER);
-    });
-    mask(list, &bits.to_ne_bytes());
-    compare(list, false, &0_u32.to_ne_bytes());
-}
-
-fn mask(list: &mut Attributes<'_>, mask: &[u8]) {
-    list.expression("bitwise", |a| {
-        a.number(1, REGISTER);
-        a.number(2, REGISTER);
-        a.number(3, u32::try_from(mask.len()).expect("at most 16 bytes"));
-        a.nested(4, |a| a.bytes(1, mask));
-        a.nested(5, |a| a.bytes(1, &vec![0; mask.len()]));
-    });
-}
-
-fn compare(list: &mut Attributes<'_>, is: bool, value: &[u8]) {
-    list.expression("cmp", |a| {
-        a.number(1, REGISTER);
-        a.number(2, u32::from(!is));
-        a.nested(3, |a| a.bytes(1, value));
-    });
-}
-
-fn add_verdict_expression(list: &mut Attributes<'_>, verdict: &Verdict) {
-    list.expression("immediate", |a| {
-        a.number(1, REGISTER_VERDICT);
-        a.nested(2, |a| add_verdict(a, verdict));
-    });
-}
-
-fn add_verdict(a: &mut Attributes<'_>, verdict: &Verdict) {
+pub(super) fn add_verdict(a: &mut Attributes<'_>, verdict: &Verdict) {
     a.nested(2, |a| {
         a.number(1, verdict_code(verdict));
         if let Verdict::Jump(chain) | Verdict::Goto(chain) = verdict {
@@ -541,7 +372,7 @@ fn hook_number(hook: Hook) -> u32 {
     }
 }
 
-fn family_number(field: Field) -> u8 {
+pub(super) fn family_number(field: Field) -> u8 {
     if field == Field::V6 {
         FAMILY_V6
     } else {
@@ -550,7 +381,7 @@ fn family_number(field: Field) -> u8 {
 }
 
 /// Bytes that fields take in registers and elements: each is filled up to four.
-fn width(fields: &[Field]) -> u32 {
+pub(super) fn width(fields: &[Field]) -> u32 {
     fields
         .iter()
         .map(|field| match field {
@@ -588,14 +419,14 @@ fn value_bytes(values: &[Value]) -> Vec<u8> {
     bytes
 }
 
-fn address_bytes(address: IpAddr) -> Vec<u8> {
+pub(super) fn address_bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
     }
 }
 
-fn interface_bytes(name: &str) -> Vec<u8> {
+pub(super) fn interface_bytes(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(INTERFACE_NAME_BYTES, 0);
     bytes

@@ -7,8 +7,9 @@
 use super::Firewall;
 use super::encode::{
     DELETE_RULE, FAMILY_INET, FAMILY_UNSPEC, FAMILY_V4, FAMILY_V6, GET_CHAIN, GET_RULE, NEW_RULE,
-    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, accept_interface, single_message,
+    NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, single_message,
 };
+use super::expression::accept_interface;
 use super::ruleset::Direction;
 use crate::netlink::{Attributes, Refusal};
 use gantry_base::{Context as _, Result};
@@ -204,7 +205,7 @@ impl ChainFound {
                 4 => {
                     hook = Attributes::new(value)
                         .find(|(kind, _)| *kind == 1)
-                        .and_then(|(_, value)| number_of(value))
+                        .and_then(|(_, value)| number_of(value));
                 }
                 5 => policy = number_of(value),
                 _ => {}

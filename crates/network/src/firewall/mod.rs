@@ -7,6 +7,7 @@
 
 mod apply;
 mod encode;
+mod expression;
 mod foreign;
 mod render;
 mod ruleset;

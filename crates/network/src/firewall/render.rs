@@ -6,6 +6,7 @@ use super::ruleset::{
 };
 use super::{BridgeRules, Desired, PublishedPort, Ruleset};
 use ipnet::{IpNet, Ipv4Net};
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 const LOOPBACK_V4: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
@@ -270,23 +271,8 @@ fn published() -> Chain {
     }
 }
 
+/// The chains in the packets' way, in the order in which packets meet them.
 fn base_chains(desired: &Desired, bridges: &[&BridgeRules]) -> Vec<Chain> {
-    let jump_published = || Statement::Verdict(Verdict::Jump(PUBLISHED.to_owned()));
-    let from_elsewhere = || Statement::Interface {
-        direction: Direction::In,
-        is: false,
-        name: "lo".to_owned(),
-    };
-    let loopback = |end| Statement::Address {
-        end,
-        is: true,
-        network: LOOPBACK_V4,
-    };
-    let to_v6_loopback = Statement::Address {
-        end: End::Destination,
-        is: true,
-        network: IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
-    };
     let base = |name: &str, kind, hook, priority, rules| Chain {
         name: name.to_owned(),
         base: Some(Base {
@@ -296,56 +282,25 @@ fn base_chains(desired: &Desired, bridges: &[&BridgeRules]) -> Vec<Chain> {
         }),
         rules,
     };
-    let mut forward = vec![
-        vec![Statement::InterfaceVerdict {
-            direction: Direction::In,
-            map: FORWARD_FROM,
-        }],
-        vec![Statement::InterfaceVerdict {
-            direction: Direction::Out,
-            map: FORWARD_TO,
-        }],
-    ];
-    if desired.drops_foreign_forwarding {
-        forward.push(vec![
-            Statement::InterfaceSet {
-                direction: Direction::In,
-                is: false,
-                set: BRIDGES,
-            },
-            drop_packet(),
-        ]);
-    }
+    let publish = || {
+        vec![
+            Statement::DestinationLocal,
+            Statement::Verdict(Verdict::Jump(PUBLISHED.to_owned())),
+        ]
+    };
+    // The kernel never routes ::1 to another interface, so translating it would lose the packet.
+    let v6_loopback = IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let to_v6_loopback = Statement::Address {
+        end: End::Destination,
+        is: true,
+        network: v6_loopback,
+    };
+    let leave = vec![to_v6_loopback, Statement::Verdict(Verdict::Return)];
     vec![
-        base(
-            "guard",
-            "filter",
-            Hook::Prerouting,
-            -300,
-            vec![
-                vec![from_elsewhere(), loopback(End::Destination), drop_packet()],
-                vec![from_elsewhere(), loopback(End::Source), drop_packet()],
-            ],
-        ),
-        base(
-            "prerouting",
-            "nat",
-            Hook::Prerouting,
-            -100,
-            vec![vec![Statement::DestinationLocal, jump_published()]],
-        ),
-        base(
-            "output",
-            "nat",
-            Hook::Output,
-            -100,
-            vec![
-                // The kernel never routes ::1 to another interface, so translating it would lose the packet.
-                vec![to_v6_loopback, Statement::Verdict(Verdict::Return)],
-                vec![Statement::DestinationLocal, jump_published()],
-            ],
-        ),
-        base("forward", "filter", Hook::Forward, 0, forward),
+        base("guard", "filter", Hook::Prerouting, -300, guard()),
+        base("prerouting", "nat", Hook::Prerouting, -100, vec![publish()]),
+        base("output", "nat", Hook::Output, -100, vec![leave, publish()]),
+        base("forward", "filter", Hook::Forward, 0, forward(desired)),
         base(
             "postrouting",
             "nat",
@@ -354,6 +309,45 @@ fn base_chains(desired: &Desired, bridges: &[&BridgeRules]) -> Vec<Chain> {
             postrouting(bridges),
         ),
     ]
+}
+
+/// Nothing from outside may claim to come from the host's loopback, or go there. Our bridges take such packets, since
+/// ports published on the loopback need it; this comes before any translation.
+fn guard() -> Vec<Vec<Statement>> {
+    let drop_loopback = |end| {
+        let from_elsewhere = Statement::Interface {
+            direction: Direction::In,
+            is: false,
+            name: "lo".to_owned(),
+        };
+        vec![
+            from_elsewhere,
+            Statement::Address {
+                end,
+                is: true,
+                network: LOOPBACK_V4,
+            },
+            drop_packet(),
+        ]
+    };
+    vec![drop_loopback(End::Destination), drop_loopback(End::Source)]
+}
+
+fn forward(desired: &Desired) -> Vec<Vec<Statement>> {
+    let decide = |direction, map| vec![Statement::InterfaceVerdict { direction, map }];
+    let mut rules = vec![
+        decide(Direction::In, FORWARD_FROM),
+        decide(Direction::Out, FORWARD_TO),
+    ];
+    if desired.drops_foreign_forwarding {
+        let foreign = Statement::InterfaceSet {
+            direction: Direction::In,
+            is: false,
+            set: BRIDGES,
+        };
+        rules.push(vec![foreign, drop_packet()]);
+    }
+    rules
 }
 
 fn subnets(bridge: &BridgeRules) -> Vec<IpNet> {
@@ -381,7 +375,7 @@ fn chain_name(prefix: &str, bridge: &BridgeRules) -> String {
         if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' {
             name.push(char::from(byte));
         } else {
-            name.push_str(&format!(".{byte:02x}"));
+            write!(name, ".{byte:02x}").expect("a string takes everything");
         }
     }
     name

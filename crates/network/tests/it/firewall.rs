@@ -26,6 +26,54 @@ fn reachability_where_bridged_packets_pass_the_firewall() {
     reachability(true);
 }
 
+/// The actors of the matrix.
+#[derive(Debug, Clone, Copy)]
+enum Who {
+    Host,
+    /// Another machine in the host's LAN, whose default route leads to the host.
+    Lan,
+    /// The container with the ports.
+    Web,
+    /// Another one on its bridge.
+    Neighbour,
+    /// One on another bridge.
+    Foreign,
+}
+use Who::{Foreign, Host, Lan, Neighbour, Web};
+
+const WEB: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 2);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
+const FOREIGN: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 2);
+const LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+/// Who asks where, and as whom the server sees it; none where nothing must answer.
+const MATRIX: [(Who, Ipv4Addr, u16, Option<Ipv4Addr>); 19] = [
+    // 8080 is published on all addresses.
+    (Host, LOOPBACK, 8080, Some(GATEWAY)),
+    (Host, HOST_ON_LAN, 8080, Some(HOST_ON_LAN)),
+    (Lan, HOST_ON_LAN, 8080, Some(LAN)),
+    (Web, HOST_ON_LAN, 8080, Some(GATEWAY)),
+    (Neighbour, HOST_ON_LAN, 8080, Some(GATEWAY)),
+    (Neighbour, GATEWAY, 8080, Some(GATEWAY)),
+    (Foreign, HOST_ON_LAN, 8080, Some(FOREIGN)),
+    // 8081 on loopback.
+    (Host, LOOPBACK, 8081, Some(GATEWAY)),
+    (Host, HOST_ON_LAN, 8081, None),
+    (Lan, HOST_ON_LAN, 8081, None),
+    // 8082 on the address in the LAN.
+    (Lan, HOST_ON_LAN, 8082, Some(LAN)),
+    (Host, LOOPBACK, 8082, None),
+    // What is not published.
+    (Lan, HOST_ON_LAN, 81, None),
+    (Lan, WEB, 80, None),
+    (Lan, WEB, 81, None),
+    (Foreign, WEB, 80, None),
+    (Host, WEB, 81, Some(GATEWAY)),
+    // Outward, with the host's address.
+    (Web, LAN, 80, Some(HOST_ON_LAN)),
+    (Foreign, LAN, 80, Some(HOST_ON_LAN)),
+];
+
 fn reachability(is_bridged_filtered: bool) {
     on_host(|world| {
         if !bridged_packets_pass_the_firewall(is_bridged_filtered) && is_bridged_filtered {
@@ -38,87 +86,47 @@ fn reachability(is_bridged_filtered: bool) {
         let neighbour = world.node("gtest0", "172.30.0.3/24");
         let foreign = world.node("gtest1", "172.31.0.2/24");
         let lan = world.node("eth0", "192.0.2.2/24");
-        web.serve(80);
-        web.serve(81);
-        lan.serve(80);
+        for (node, port) in [(&web, 80), (&web, 81), (&lan, 80)] {
+            node.serve(port);
+        }
         let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
         firewall
             .apply(&render(&two_bridges()))
             .expect("the table is accepted");
-        let mut ports = Vec::new();
-        for protocol in [Tcp, Udp] {
-            ports.push(published(protocol, "0.0.0.0", 8080, &web, 80));
-            ports.push(published(protocol, "127.0.0.1", 8081, &web, 80));
-            ports.push(published(protocol, "192.0.2.1", 8082, &web, 80));
+        for (protocol, (host_ip, port)) in [Tcp, Udp].into_iter().flat_map(|p| {
+            [("0.0.0.0", 8080), ("127.0.0.1", 8081), ("192.0.2.1", 8082)].map(|b| (p, b))
+        }) {
+            firewall
+                .add_port(&published(protocol, host_ip, port, &web, 80))
+                .expect("is published");
         }
-        firewall.add_ports(&ports).expect("are published");
-        let gateway = IpAddr::from([172, 30, 0, 1]);
+        let seen_as = |who, protocol, address: Ipv4Addr, port, answers| {
+            let node = match who {
+                Host if answers => return ask_from_host(protocol, address, port).ok(),
+                Host => {
+                    return (!is_refused_from_host(protocol, address, port))
+                        .then_some(address.into());
+                }
+                Lan => &lan,
+                Web => &web,
+                Neighbour => &neighbour,
+                Foreign => &foreign,
+            };
+            if answers {
+                return node.ask(protocol, address, port).ok();
+            }
+            (!node.is_refused(protocol, address, port)).then_some(address.into())
+        };
         for protocol in [Tcp, Udp] {
-            // Published on all addresses.
-            assert_eq!(
-                ask_from_host(protocol, LOOPBACK, 8080).expect("loopback"),
-                gateway
-            );
-            assert_eq!(
-                ask_from_host(protocol, HOST_ON_LAN, 8080).expect("host"),
-                IpAddr::V4(HOST_ON_LAN)
-            );
-            assert_eq!(lan.ask(protocol, HOST_ON_LAN, 8080).expect("lan"), lan.v4);
-            assert_eq!(
-                web.ask(protocol, HOST_ON_LAN, 8080).expect("hairpin"),
-                gateway
-            );
-            assert_eq!(
-                neighbour
-                    .ask(protocol, HOST_ON_LAN, 8080)
-                    .expect("hairpin of a neighbour"),
-                gateway
-            );
-            assert_eq!(
-                foreign
-                    .ask(protocol, HOST_ON_LAN, 8080)
-                    .expect("other bridge"),
-                foreign.v4
-            );
-            // Published on loopback.
-            assert_eq!(
-                ask_from_host(protocol, LOOPBACK, 8081).expect("loopback"),
-                gateway
-            );
-            assert!(lan.is_refused(protocol, HOST_ON_LAN, 8081));
-            assert!(is_refused_from_host(protocol, HOST_ON_LAN, 8081));
-            // Published on one address.
-            assert_eq!(lan.ask(protocol, HOST_ON_LAN, 8082).expect("bound"), lan.v4);
-            assert!(is_refused_from_host(protocol, LOOPBACK, 8082));
-            // Not published.
-            assert!(lan.is_refused(protocol, HOST_ON_LAN, 81));
-            assert!(
-                lan.is_refused(protocol, web.v4, 80),
-                "routed to a container"
-            );
-            assert!(
-                lan.is_refused(protocol, web.v4, 81),
-                "routed to a container"
-            );
-            assert!(foreign.is_refused(protocol, web.v4, 80), "between bridges");
-            assert_eq!(
-                ask_from_host(protocol, web.v4, 81).expect("the host reaches its containers"),
-                gateway
-            );
-            // Outward.
-            assert_eq!(
-                web.ask(protocol, lan.v4, 80).expect("outward"),
-                IpAddr::V4(HOST_ON_LAN),
-                "masqueraded"
-            );
+            for (who, address, port, expected) in MATRIX {
+                let seen = seen_as(who, protocol, address, port, expected.is_some());
+                assert_eq!(
+                    seen,
+                    expected.map(IpAddr::V4),
+                    "{who:?} asks {address} {port}/{protocol}"
+                );
+            }
         }
-        firewall.remove_ports(&ports).expect("are taken back");
-        for protocol in [Tcp, Udp] {
-            assert!(is_refused_from_host(protocol, LOOPBACK, 8080));
-            assert!(lan.is_refused(protocol, HOST_ON_LAN, 8080));
-        }
-        assert!(firewall.remove().expect("can be removed"));
-        assert!(!firewall.is_present().expect("can look"));
     });
 }
 
@@ -327,7 +335,7 @@ table inet strict { chain forward { type filter hook forward priority 10; policy
 ";
 
 #[test]
-fn chains_of_others_that_drop_are_passed_or_reported() {
+fn forwarding_that_iptables_drops_is_let_through() {
     if !has_nft() {
         return;
     }
@@ -335,8 +343,9 @@ fn chains_of_others_that_drop_are_passed_or_reported() {
         world.bridge("gtest0", "172.30.0.1/24", None);
         let web = world.node("gtest0", "172.30.0.2/24");
         let lan = world.node("eth0", "192.0.2.2/24");
-        web.serve(80);
-        lan.serve(80);
+        for node in [&web, &lan] {
+            node.serve(80);
+        }
         let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
         let mut desired = two_bridges();
         desired
@@ -345,38 +354,57 @@ fn chains_of_others_that_drop_are_passed_or_reported() {
         firewall
             .apply(&render(&desired))
             .expect("the table is accepted");
-        assert_eq!(
-            firewall
-                .ensure_foreign_accepts(&["gtest0"])
-                .expect("can look"),
-            []
-        );
         nft(IPTABLES);
         assert!(
             lan.is_refused(Tcp, HOST_ON_LAN, 8080),
             "the test's own premise"
         );
-        let forward = |table: &str| {
+        assert_eq!(
+            firewall
+                .ensure_foreign_accepts(&["gtest0"])
+                .expect("can change"),
+            []
+        );
+        lan.ask(Tcp, HOST_ON_LAN, 8080).expect("published");
+        web.ask(Tcp, lan.v4, 80).expect("outward");
+        assert!(lan.is_refused(Tcp, web.v4, 80), "our own table still drops");
+    });
+}
+
+#[test]
+fn rules_in_the_tables_of_others_are_kept_in_step() {
+    if !has_nft() {
+        return;
+    }
+    on_host(|_| {
+        let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
+        let mut ensure = |bridges: &[&str]| {
+            firewall
+                .ensure_foreign_accepts(bridges)
+                .expect("can change")
+        };
+        assert_eq!(ensure(&["gtest0"]), []);
+        nft(IPTABLES);
+        let accepts = || {
             let output = Command::new("nft")
-                .args(["list", "chain", "ip", table, "FORWARD"])
+                .args(["list", "chain", "ip", "filter", "FORWARD"])
                 .output()
                 .expect("nft starts");
             String::from_utf8_lossy(&output.stdout)
                 .matches(" accept comment ")
                 .count()
         };
-        for _ in 0..2 {
-            assert_eq!(
-                firewall
-                    .ensure_foreign_accepts(&["gtest0"])
-                    .expect("can change"),
-                []
-            );
-            assert_eq!(forward("filter"), 2, "the rules were added twice");
+        for (bridges, expected) in [
+            (&["gtest0"][..], 2),
+            (&["gtest0"], 2),
+            (&["gtest0", "gtest1"], 4),
+            (&["gtest1"], 2),
+            (&[], 0),
+            (&["gtest0"], 2),
+        ] {
+            assert_eq!(ensure(bridges), []);
+            assert_eq!(accepts(), expected, "for {bridges:?}");
         }
-        lan.ask(Tcp, HOST_ON_LAN, 8080).expect("published");
-        web.ask(Tcp, lan.v4, 80).expect("outward");
-        assert!(lan.is_refused(Tcp, web.v4, 80), "our own table still drops");
         if let Ok(iptables) = Command::new("iptables-nft")
             .args(["-S", "FORWARD"])
             .output()
@@ -387,28 +415,16 @@ fn chains_of_others_that_drop_are_passed_or_reported() {
                 "iptables cannot read our rules:\n{text}"
             );
         }
-        firewall
-            .ensure_foreign_accepts(&["gtest0", "gtest1"])
-            .expect("can change");
-        assert_eq!(forward("filter"), 4);
-        firewall
-            .ensure_foreign_accepts(&["gtest1"])
-            .expect("can change");
-        assert_eq!(forward("filter"), 2, "rules of a bridge that is gone stay");
-        firewall.remove_foreign_accepts().expect("can change");
-        assert_eq!(forward("filter"), 0);
-        nft(
-            "delete chain inet strict forward\nadd chain inet strict forward { type filter hook forward priority 10; policy drop; }\n",
-        );
-        let reported = firewall
-            .ensure_foreign_accepts(&["gtest0"])
-            .expect("can change");
+        nft("delete chain inet strict forward
+            add chain inet strict forward { type filter hook forward priority 10; policy drop; }");
         assert_eq!(
-            reported,
+            ensure(&["gtest0"]),
             [ForeignDrop {
                 table: "inet strict".into(),
                 chain: "forward".into()
             }]
         );
+        firewall.remove_foreign_accepts().expect("can change");
+        assert_eq!(accepts(), 0);
     });
 }

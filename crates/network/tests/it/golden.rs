@@ -221,7 +221,7 @@ fn blocks(text: &str) -> Vec<Vec<String>> {
         .trim_end()
         .trim_end_matches('}')
         .split("\t}\n")
-        .map(|block| words(block))
+        .map(words)
         .collect();
     blocks.sort();
     blocks

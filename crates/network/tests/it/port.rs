@@ -167,7 +167,7 @@ fn a_udp_client_follows_when_a_port_moves() {
         );
         assert!(answers());
         firewall
-            .remove_ports(&[before.clone()])
+            .remove_ports(std::slice::from_ref(&before))
             .expect("is taken back");
         firewall.add_port(&after).expect("is published");
         gantry_network::endpoint::remove(&mut world.host, &old.host_name).expect("was there");

@@ -99,7 +99,7 @@ fn one_by_one(firewall: &mut Firewall, node: &Node) -> (Vec<Duration>, Vec<Durat
     let remove = timed(&mut |port| {
         firewall
             .remove_ports(std::slice::from_ref(port))
-            .expect("is taken back")
+            .expect("is taken back");
     });
     (add, remove)
 }

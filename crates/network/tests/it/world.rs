@@ -15,7 +15,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a connection may take that is expected to succeed, and how long one is tried that is expected to fail.
-const PATIENCE: Duration = Duration::from_millis(2_000);
+const PATIENCE: Duration = Duration::from_secs(2);
 const IMPATIENCE: Duration = Duration::from_millis(250);
 
 pub(crate) const HOST_ON_LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
