@@ -37,20 +37,22 @@ pub(crate) enum Purpose {
 
 /// A blob that is arriving.
 pub(crate) struct Ingest {
-    folder: Folder,
     file: std::fs::File,
     size_bytes: u64,
     /// Behind it: the hash of the blob.
     hash: SyncSender<Piece>,
     hashed: JoinHandle<Digest>,
     layer: Option<LayerThreads>,
+    /// Last, so that it is dropped, and removed, when nobody writes into it any more.
+    folder: Folder,
 }
 
+/// Dropping it waits for the threads.
 struct LayerThreads {
     compression: Compression,
     /// Gone once the threads have failed and take no more.
     input: Option<SyncSender<Piece>>,
-    unpacked: JoinHandle<Result<Unpacked>>,
+    unpacked: Option<JoinHandle<Result<Unpacked>>>,
     /// Uncompressed digest and length; none where the blob itself is the tar.
     inflated: Option<JoinHandle<Result<(Digest, u64)>>>,
 }
@@ -164,9 +166,9 @@ impl Ingest {
             layer,
             ..
         } = self;
-        let layer = layer.map(|layer| LayerThreads {
-            input: None,
-            ..layer
+        let layer = layer.map(|mut layer| {
+            layer.input = None;
+            layer
         });
         Ending {
             folder,
@@ -179,10 +181,10 @@ impl Ingest {
 
 /// A blob that has arrived but may still be unpacked.
 pub(crate) struct Ending {
-    folder: Folder,
     size_bytes: u64,
     hashed: JoinHandle<Digest>,
     layer: Option<LayerThreads>,
+    folder: Folder,
 }
 
 impl Ending {
@@ -218,7 +220,7 @@ impl LayerThreads {
             return Ok(Self {
                 compression,
                 input: Some(input),
-                unpacked,
+                unpacked: Some(unpacked),
                 inflated: None,
             });
         }
@@ -239,16 +241,20 @@ impl LayerThreads {
         Ok(Self {
             compression,
             input: Some(input),
-            unpacked,
+            unpacked: Some(unpacked),
             inflated: Some(inflated),
         })
     }
 
-    fn wait(self, blob: &Digest, blob_bytes: u64) -> Result<IngestedLayer> {
-        drop(self.input);
+    fn wait(mut self, blob: &Digest, blob_bytes: u64) -> Result<IngestedLayer> {
+        self.input = None;
         // The inflater's failure is the cause where both fail: the unpacker then only saw its input end.
-        let inflated = self.inflated.map(join);
-        let unpacked = join(self.unpacked)?;
+        let inflated = self.inflated.take().map(join);
+        let unpacked = join(
+            self.unpacked
+                .take()
+                .expect("only dropping takes it besides"),
+        )?;
         let (diff_id, tar_bytes) = match (inflated, &unpacked) {
             (None, _) => (blob.clone(), blob_bytes),
             (Some(Err(error)), _) => return Err(error),
@@ -263,6 +269,15 @@ impl LayerThreads {
             size_bytes,
             compression: self.compression,
         })
+    }
+}
+
+impl Drop for LayerThreads {
+    fn drop(&mut self) {
+        self.input = None;
+        // Their outcome is of no use to anybody now.
+        self.unpacked.take().map(JoinHandle::join);
+        self.inflated.take().map(JoinHandle::join);
     }
 }
 

@@ -20,6 +20,9 @@ use std::io::BufRead;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use path::clean as clean_path;
 pub(crate) use size::tree_size;
 
