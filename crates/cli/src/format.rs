@@ -43,10 +43,6 @@ fn significant(number: f64, digits: usize) -> String {
     if number == 0.0 || !number.is_finite() {
         return "0".into();
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the logarithm of a finite number is small"
-    )]
     let exponent = format!("{number:.*e}", digits.saturating_sub(1))
         .split_once('e')
         .map_or(0, |(_, e)| e.parse::<i32>().unwrap_or(0));

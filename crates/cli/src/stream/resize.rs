@@ -35,7 +35,7 @@ pub(crate) async fn follow_size(client: &Client, what: Resized, id: &str) {
     while changes.recv().await.is_some() {
         resize(client, what, id).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn resize(client: &Client, what: Resized, id: &str) -> bool {

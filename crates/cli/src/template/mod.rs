@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod function;
+mod lex;
 mod parse;
 pub(crate) mod value;
 

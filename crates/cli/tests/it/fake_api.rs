@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex};
 
 /// A request as it came in, without version and connection headers.
 #[derive(Debug, Clone)]
-pub struct Recorded {
-    pub method: String,
+pub(crate) struct Recorded {
+    pub(crate) method: String,
     /// With the query.
-    pub path: String,
-    pub body: Vec<u8>,
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Recorded {
     /// For comparison: parts of the query sorted, the body as JSON where it is JSON.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
         let query = query.replace('+', "%20");
         let mut parts: Vec<&str> = query.split('&').filter(|part| !part.is_empty()).collect();
@@ -34,7 +34,7 @@ impl Recorded {
 }
 
 /// What the daemon says to one request.
-pub enum Reply {
+pub(crate) enum Reply {
     /// Status and JSON.
     Json(u16, String),
     /// Status, content type and bytes.
@@ -46,14 +46,14 @@ pub enum Reply {
 type Script = Box<dyn Fn(&Recorded) -> Reply + Send + Sync>;
 
 /// The fake daemon; it ends with the test's process.
-pub struct FakeApi {
-    pub socket: PathBuf,
+pub(crate) struct FakeApi {
+    pub(crate) socket: PathBuf,
     requests: Arc<Mutex<Vec<Recorded>>>,
 }
 
 impl FakeApi {
     /// Listens in `directory`.
-    pub fn start(
+    pub(crate) fn start(
         directory: &Path,
         script: impl Fn(&Recorded) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -71,7 +71,7 @@ impl FakeApi {
         Self { socket, requests }
     }
     /// What was asked since the last call.
-    pub fn take_requests(&self) -> Vec<Recorded> {
+    pub(crate) fn take_requests(&self) -> Vec<Recorded> {
         std::mem::take(&mut *self.requests.lock().expect("no thread panicked"))
     }
 }

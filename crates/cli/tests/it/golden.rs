@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A directory with a fake daemon in it.
-pub struct World {
+pub(crate) struct World {
     directory: tempfile::TempDir,
     api: FakeApi,
 }
 
 impl World {
     /// Files that command lines name, and a daemon that answers by `script`.
-    pub fn new(
+    pub(crate) fn new(
         files: &[(&str, &str)],
         script: impl Fn(&Recorded) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -25,7 +25,7 @@ impl World {
         Self { directory, api }
     }
     /// A command of `program` in this world, with nothing of the user's environment.
-    pub fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -41,7 +41,7 @@ impl World {
         command
     }
     /// Runs a command line and tells everything about it.
-    pub fn run(&self, program: &Path, line: &[&str]) -> Value {
+    pub(crate) fn run(&self, program: &Path, line: &[String]) -> Value {
         let output = self.command(program).args(line).output().expect("can run");
         let requests = self.api.take_requests();
         let requests = comparable(line, requests.iter().map(Recorded::to_json).collect());
@@ -60,19 +60,18 @@ impl World {
         });
         serde_json::from_str(&whole.to_string().replace(here, "$DIR")).expect("is still JSON")
     }
-    /// Runs all lines and compares with the golden file, which Docker's command line wrote.
-    pub fn compare(&self, golden: &str, lines: &[&[&str]]) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/it/golden")
-            .join(golden);
+    /// Runs the lines of `lines/{name}.txt` and compares with `golden/{name}.json`, which Docker's command line wrote.
+    pub(crate) fn compare(&self, name: &str) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+        let lines = std::fs::read_to_string(tests.join(format!("lines/{name}.txt")))
+            .expect("the lines exist");
+        let lines: Vec<Vec<String>> = lines.lines().map(split_words).collect();
+        let path = tests.join(format!("golden/{name}.json"));
         let docker = std::env::var_os("GANTRY_TEST_DOCKER").map(PathBuf::from);
         if let (Some(docker), Some(_)) = (&docker, std::env::var_os("GANTRY_TEST_RECORD")) {
             let recorded: Vec<Value> = lines.iter().map(|line| self.run(docker, line)).collect();
-            std::fs::write(
-                &path,
-                serde_json::to_string_pretty(&recorded).expect("is JSON") + "\n",
-            )
-            .expect("can write");
+            let text = serde_json::to_string_pretty(&recorded).expect("is JSON") + "\n";
+            std::fs::write(&path, text).expect("can write");
         }
         let text = std::fs::read_to_string(&path).expect("the golden file exists");
         let expected: Vec<Value> = serde_json::from_str(&text).expect("the golden file is JSON");
@@ -88,16 +87,17 @@ impl World {
                 json!(line),
                 "the golden file is of other lines"
             );
+            let at = line.join(" ");
             if let Some(docker) = &docker {
                 push_differences(
-                    &format!("docker {line:?}"),
+                    &format!("docker {at}: "),
                     &self.run(docker, line),
                     expected,
                     &mut differences,
                 );
             }
             push_differences(
-                &format!("gantry {line:?}"),
+                &format!("gantry {at}: "),
                 &self.run(&gantry(), line),
                 expected,
                 &mut differences,
@@ -112,8 +112,28 @@ impl World {
     }
 }
 
+/// Splits a line as a shell does, as far as spaces and quotes go.
+fn split_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for character in line.chars() {
+        match (quote, character) {
+            (Some(open), _) if character == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    words
+}
+
 /// The command line under test: an example of this crate, which cargo builds beside the tests.
-pub fn gantry() -> PathBuf {
+pub(crate) fn gantry() -> PathBuf {
     let test = std::env::current_exe().expect("has a path");
     let target = test
         .parent()
@@ -123,11 +143,11 @@ pub fn gantry() -> PathBuf {
 }
 
 /// Leaves out what Docker asks and we need not, and the order that is up to chance.
-fn comparable(line: &[&str], mut requests: Vec<Value>) -> Vec<Value> {
-    let is_run_detached = line.starts_with(&["run", "-d"]);
+fn comparable(line: &[String], mut requests: Vec<Value>) -> Vec<Value> {
+    let is_run_detached = line.len() > 1 && line[0] == "run" && line[1] == "-d";
     requests.retain(|request| {
         let path = request["path"].as_str().unwrap_or_default();
-        match line[0] {
+        match line[0].as_str() {
             // Whether there is a swarm.
             "inspect" => path != "/info",
             // Nobody is there to hear of the end.
@@ -149,7 +169,7 @@ fn comparable(line: &[&str], mut requests: Vec<Value>) -> Vec<Value> {
             body.remove("Detach");
         }
     }
-    if ["kill", "rm", "stop", "restart", "pause", "unpause"].contains(&line[0]) {
+    if ["kill", "rm", "stop", "restart", "pause", "unpause"].contains(&line[0].as_str()) {
         requests.sort_unstable_by_key(ToString::to_string);
     }
     requests
