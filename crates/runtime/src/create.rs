@@ -14,6 +14,7 @@ use crate::hooks::{self, HookState};
 use crate::init;
 use crate::outline::{Annotations, Outline};
 use crate::plan::{Plan, Start};
+use crate::rootfs::CgroupView;
 use crate::sync::{self, Report};
 use crate::userns;
 use gantry_oci::runtime::{Hooks, Namespace};
@@ -377,10 +378,14 @@ fn clone_init(
         namespaces: spaces.clone_flags(),
         cgroup: target.as_ref().map(AsFd::as_fd),
     };
+    let view = cgroup.clone_view();
     let context = init::Setup {
         plan,
         spaces,
-        cgroup,
+        cgroup: CgroupView {
+            cgroup,
+            trees: &view,
+        },
         sync: theirs.as_fd(),
         in_unified: target.is_some(),
     };

@@ -192,6 +192,11 @@ impl Entry<'_> {
     }
 
     fn join(&self) -> Result<()> {
+        if self.target.namespaces & Kind::Mount.flag() == 0 {
+            return Err(Error::unsupported(
+                "exec in a container without a mount namespace is not supported",
+            ));
+        }
         let flags = self.target.namespaces & !Kind::Pid.flag();
         if flags == 0 {
             return Ok(());

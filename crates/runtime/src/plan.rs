@@ -88,8 +88,10 @@ pub struct Plan {
     pub no_new_keyring: bool,
     /// The host's procfs, where the caller's mount namespace has none and a new one cannot be mounted (rootless).
     pub host_proc: Option<OwnedFd>,
-    /// The host's `/dev`, for containers in which device nodes cannot be made.
+    /// A detached mount with the host's device nodes, for containers in which they cannot be made.
     pub host_dev: Option<OwnedFd>,
+    /// Copy each of `mounts` at its turn, so that the mount ids are in the order of the configuration.
+    pub copy_sources: bool,
 }
 
 impl Plan {
@@ -118,6 +120,7 @@ impl Plan {
             no_new_keyring: false,
             host_proc: None,
             host_dev: None,
+            copy_sources: false,
         }
     }
 

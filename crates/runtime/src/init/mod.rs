@@ -11,9 +11,8 @@ use gantry_sys::process as sys_process;
 use rustix::fs::Mode;
 use rustix::thread;
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use crate::cgroup::Cgroup;
 use crate::create::{Spaces, kept_fds};
 use crate::error::{Context, Error, Result, quoted};
 use crate::hooks::{self, HookState};
@@ -21,7 +20,7 @@ use crate::outline;
 use crate::plan::{Document, Plan, Start, Stdio};
 use crate::procfs::Proc;
 use crate::program::{self, Program};
-use crate::rootfs::Rootfs;
+use crate::rootfs::{CgroupView, Place, Rootfs};
 use crate::sync::{self, Report};
 use crate::{identity, lsm, settings, sysctl, terminal, validate};
 
@@ -32,7 +31,7 @@ const STAGE: &str = "error during container init";
 pub(crate) struct Setup<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) spaces: &'a Spaces,
-    pub(crate) cgroup: &'a Cgroup,
+    pub(crate) cgroup: CgroupView<'a>,
     pub(crate) sync: BorrowedFd<'a>,
     /// Whether the process was born in its v2 cgroup.
     pub(crate) in_unified: bool,
@@ -101,6 +100,7 @@ impl Setup<'_> {
         // A container's user with ptrace could otherwise look into this process before execve.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
         let mut keep = kept_fds(self.plan, self.spaces, self.sync);
+        keep.extend(self.cgroup.trees.iter().map(|(_, tree)| tree.as_raw_fd()));
         // SAFETY: this process never returns to its creator's frames, and what it owns itself was opened by nobody yet.
         #[expect(
             unsafe_code,
@@ -115,6 +115,7 @@ impl Setup<'_> {
         rustix::process::setsid().context("setsid")?;
         // As long as the ids are the host's: afterwards the files of the hierarchies belong to somebody else.
         self.cgroup
+            .cgroup
             .join_self(!self.in_unified)
             .context("cannot join the cgroup")?;
         if self.spaces.new & Kind::User.flag() != 0 {
@@ -243,11 +244,12 @@ impl Setup<'_> {
     /// Puts the file system together and enters it; the terminal is made on the way, since it lives in there.
     fn build(&self, spec: &Spec, linux: &Linux, process: &Process, proc: &Proc) -> Result<()> {
         let has_mounts = self.spaces.all() & Kind::Mount.flag() != 0;
-        if !has_mounts {
-            return Err(Error::unsupported(
-                "containers without a mount namespace are not supported",
-            ));
-        }
+        let place = if has_mounts {
+            Place::OwnNamespace
+        } else {
+            Place::Detached
+        };
+
         let in_user_namespace = self.spaces.all() & Kind::User.flag() != 0;
         let mut rootfs = ManuallyDrop::new(Rootfs::attach(
             self.plan,
@@ -255,6 +257,7 @@ impl Setup<'_> {
             linux,
             self.cgroup,
             !in_user_namespace,
+            place,
         )?);
         rootfs.mount_all()?;
         rootfs.set_up_dev()?;
@@ -265,7 +268,7 @@ impl Setup<'_> {
         sysctl::write_all(proc, &linux.sysctl)?;
         rootfs.make_cwd(&process.cwd)?;
         rootfs.hide()?;
-        rootfs.enter(has_mounts)?;
+        rootfs.enter(place)?;
         rootfs.finish()?;
         self.warn(std::mem::take(&mut rootfs.warnings))
     }

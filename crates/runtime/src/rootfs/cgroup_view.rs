@@ -9,49 +9,40 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::options::Options;
 use super::{Rootfs, clean};
-use crate::cgroup::{Hierarchy, Layout};
+use crate::cgroup::{Cgroup, Hierarchy, Layout};
 use crate::error::{Context, Result};
+
+/// A container's cgroups, and what of them it sees.
+#[derive(Clone, Copy)]
+pub(crate) struct CgroupView<'a> {
+    pub(crate) cgroup: &'a Cgroup,
+    /// By hierarchy name, from [`Cgroup::clone_view`]; empty where the creator could not make them.
+    pub(crate) trees: &'a [(String, OwnedFd)],
+}
 
 impl Rootfs<'_> {
     pub(super) fn mount_cgroup(&mut self, mount: &Mount, options: &Options) -> Result<()> {
         let path = clean(&mount.destination);
         let target = self.root.mkdir_all(&path, 0o755)?;
-        if self.plan.cgroups.layout() == Layout::Unified
-            && let Some((name, dir)) = self.cgroup.open_dirs()?.into_iter().next()
-        {
-            let fd = self.own_cgroup(&name, &dir, &target, options)?;
-            return self.place(mount, options, fd, &target, false);
+        if self.plan.cgroups.layout() == Layout::Unified {
+            let tree = match self.cgroup.trees {
+                [(_, tree), ..] => tree.try_clone()?,
+                [] => self.fresh_cgroup(&self.plan.cgroups.hierarchies()[0], &target)?,
+            };
+            self.place(mount, options, tree.try_clone()?, &target, false)?;
+            return Ok(mount::change(&tree, &attributes(options))?);
         }
         let wanted = options.set.without(Attributes::READ_ONLY);
         let tmpfs =
             mount::new_filesystem("tmpfs", Some("tmpfs"), &[("mode", Some("755"))], wanted)?;
-        let mut dirs = self.cgroup.open_dirs()?;
-        // Of a hybrid layout only the v1 part is shown, which is what programs look for there.
-        let hierarchies = self.plan.cgroups.hierarchies();
-        dirs.retain(|(name, _)| {
-            hierarchies
-                .iter()
-                .any(|hierarchy| hierarchy.name == *name && !hierarchy.unified)
-        });
-        for (name, _) in &dirs {
-            rustix::fs::mkdirat(&tmpfs, name, Mode::from_raw_mode(0o755))?;
-            // `cpu,cpuacct` is also found as `cpu` and as `cpuacct`.
-            for part in name.split(',').filter(|part| part != name) {
-                rustix::fs::symlinkat(name, &tmpfs, part)?;
-            }
-        }
         self.place(mount, options, tmpfs.try_clone()?, &target, false)?;
-        for (name, dir) in &dirs {
-            let place = rustix::fs::openat(
-                &tmpfs,
-                name,
-                OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            )?;
-            let fd = self
-                .own_cgroup(name, dir, &place, options)
+        for (name, tree) in self.cgroup.trees {
+            make_entry(&tmpfs, name)?;
+            self.attach_tree(tree, &tmpfs, name, options)
                 .with_context(|| format!("cgroup {name}"))?;
-            mount::attach(&fd, &place)?;
+        }
+        if self.cgroup.trees.is_empty() {
+            self.attach_fresh(&tmpfs, options)?;
         }
         if options.set.contains(Attributes::READ_ONLY) {
             self.read_only_later.push(tmpfs);
@@ -59,40 +50,43 @@ impl Rootfs<'_> {
         Ok(())
     }
 
-    /// A detached mount of the container's cgroup in one hierarchy. `place` is where it will be.
-    fn own_cgroup(
+    /// Only once it is attached does the mount belong to this user namespace, which may change it then.
+    fn attach_tree(
         &self,
+        tree: &OwnedFd,
+        tmpfs: &OwnedFd,
         name: &str,
-        dir: &OwnedFd,
-        place: &OwnedFd,
         options: &Options,
-    ) -> Result<OwnedFd> {
-        let change = Change {
-            set: options.set,
-            clear: options.clear,
-            ..Change::default()
-        };
-        // Works if the descriptor's mount is in this mount namespace.
-        let copy = match mount::clone_fd(dir, false) {
-            Ok(copy) => copy,
-            Err(_) => self.fresh_cgroup(name, place)?,
-        };
-        mount::change(&copy, &change)?;
-        Ok(copy)
+    ) -> Result<()> {
+        mount::attach_in(tree, tmpfs, name)?;
+        Ok(mount::change(tree, &attributes(options))?)
     }
 
-    /// The same from a new mount of the hierarchy, for runtimes whose mount namespace does not have it.
-    fn fresh_cgroup(&self, name: &str, place: &OwnedFd) -> Result<OwnedFd> {
-        let hierarchies = self.plan.cgroups.hierarchies();
-        let hierarchy = hierarchies
-            .iter()
-            .find(|hierarchy| hierarchy.name == name)
-            .ok_or_else(|| crate::Error::internal("the hierarchy is not known"))?;
+    /// For creators whose mount namespace does not have the hierarchies.
+    fn attach_fresh(&self, tmpfs: &OwnedFd, options: &Options) -> Result<()> {
+        let paths = self.cgroup.cgroup.paths();
+        for hierarchy in self.plan.cgroups.hierarchies() {
+            let name = &hierarchy.name;
+            if hierarchy.unified || !paths.iter().any(|(joined, _)| joined == name) {
+                continue;
+            }
+            make_entry(tmpfs, name)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let place = rustix::fs::openat(tmpfs, name, flags, Mode::empty())?;
+            self.fresh_cgroup(hierarchy, &place)
+                .and_then(|tree| self.attach_tree(&tree, tmpfs, name, options))
+                .with_context(|| format!("cgroup {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// The container's cgroup from a new mount of the hierarchy. `place` is where it will be.
+    fn fresh_cgroup(&self, hierarchy: &Hierarchy, place: &OwnedFd) -> Result<OwnedFd> {
         let whole = mount_hierarchy(hierarchy)?;
-        let paths = self.cgroup.paths();
+        let paths = self.cgroup.cgroup.paths();
         let path = paths
             .iter()
-            .find(|(other, _)| other == name)
+            .find(|(name, _)| *name == hierarchy.name)
             .map_or("/", |(_, path)| path.as_str());
         let relative = path.trim_start_matches('/');
         // In a cgroup namespace of its own, the container's cgroup is the root already.
@@ -121,6 +115,23 @@ impl Rootfs<'_> {
             .iter()
             .any(|namespace| namespace.kind == "cgroup")
     }
+}
+
+fn attributes(options: &Options) -> Change<'static> {
+    Change {
+        set: options.set,
+        clear: options.clear,
+        ..Change::default()
+    }
+}
+
+/// The directory of one hierarchy; `cpu,cpuacct` is also found as `cpu` and as `cpuacct`.
+fn make_entry(tmpfs: &OwnedFd, name: &str) -> Result<()> {
+    rustix::fs::mkdirat(tmpfs, name, Mode::from_raw_mode(0o755))?;
+    for part in name.split(',').filter(|part| *part != name) {
+        rustix::fs::symlinkat(name, tmpfs, part)?;
+    }
+    Ok(())
 }
 
 fn mount_hierarchy(hierarchy: &Hierarchy) -> Result<OwnedFd> {

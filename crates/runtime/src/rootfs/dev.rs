@@ -112,38 +112,44 @@ impl Rootfs<'_> {
         let relative = path
             .strip_prefix("/dev")
             .map_err(|_| Error::unsupported("device nodes cannot be made outside of /dev here"))?;
-        let source = self.host_device(relative)?;
-        if !is_device(
-            &source,
-            Path::new("").as_os_str(),
-            device_number(device)?.0,
-            device_number(device)?.1,
-        ) {
-            return Err(Error::internal(format!(
-                "the host's {} is another device",
-                path.display()
-            )));
-        }
+        let (kind, number) = device_number(device)?;
+        let node = self.host_device(relative, kind, number)?;
         let target = self.root.create_file(path, 0o666)?;
-        mount::attach(mount::clone_fd(&source, false)?, &target)?;
-        Ok(())
+        Ok(mount::attach(&node, &target)?)
     }
 
-    fn host_device(&self, relative: &Path) -> Result<OwnedFd> {
-        let dev = match &self.plan.host_dev {
-            Some(fd) => fd.try_clone()?,
-            None => {
-                return Err(Error::internal(
-                    "device nodes cannot be made here, and the host's were not handed over",
-                ));
+    /// A detached mount of a node that was made by somebody who may, checked to be the right one.
+    fn host_device(&self, relative: &Path, kind: FileType, number: u64) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut last = Error::internal(
+            "device nodes cannot be made here, and the host's were not handed over",
+        );
+        // A descriptor of another mount namespace cannot be copied, this namespace's own /dev can; the daemon's shims
+        // have none, but hand over a detached one.
+        let own = Path::new("/dev").join(relative);
+        let places = [
+            self.plan
+                .host_dev
+                .as_ref()
+                .map(|dev| rustix::fs::openat(dev, relative, flags, Mode::empty())),
+            Some(rustix::fs::open(&own, flags, Mode::empty())),
+        ];
+        for node in places.into_iter().flatten() {
+            let copy = node.map_err(Error::from).and_then(|node| {
+                if !is_device(&node, Path::new("").as_os_str(), kind, number) {
+                    return Err(Error::internal(format!(
+                        "the host's {} is another device",
+                        own.display()
+                    )));
+                }
+                Ok(mount::clone_fd(&node, false)?)
+            });
+            match copy {
+                Ok(copy) => return Ok(copy),
+                Err(error) => last = error,
             }
-        };
-        Ok(rustix::fs::openat(
-            dev,
-            relative,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?)
+        }
+        Err(last)
     }
 
     fn make_links(&mut self, dev: &OwnedFd) -> Result<()> {
@@ -183,21 +189,22 @@ impl Rootfs<'_> {
             .ok_or_else(|| Error::internal("was set above"))
     }
 
+    /// Of all candidates the first that is the null device and can be copied.
     fn open_null(&self) -> Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let number = rustix::fs::makedev(NULL.0, NULL.1);
         let is_null = |fd: &OwnedFd| {
             is_device(
                 fd,
                 Path::new("").as_os_str(),
                 FileType::CharacterDevice,
-                rustix::fs::makedev(NULL.0, NULL.1),
+                number,
             )
         };
-        // The container's own, if its /dev is a tmpfs that was made here and so has only what we put into it.
-        if let Some(placed) = self
-            .placed_at("/dev")
-            .filter(|placed| !placed.is_bind && placed.kind == "tmpfs")
-            && let Ok(fd) = rustix::fs::openat(&placed.fd, "null", flags, Mode::empty())
+        // The container's own; wherever its /dev comes from, this very inode is what will be shown.
+        if let Ok(fd) = self
+            .root
+            .resolve(Path::new("/dev/null"), OFlags::PATH | OFlags::NOFOLLOW)
             && is_null(&fd)
         {
             return Ok(fd);
@@ -211,21 +218,13 @@ impl Rootfs<'_> {
             )
         {
             let mode = Mode::from_raw_mode(0o666);
-            rustix::fs::mknodat(
-                &dir,
-                "null",
-                FileType::CharacterDevice,
-                mode,
-                rustix::fs::makedev(NULL.0, NULL.1),
-            )?;
-            return Ok(rustix::fs::openat(&dir, "null", flags, Mode::empty())?);
+            rustix::fs::mknodat(&dir, "null", FileType::CharacterDevice, mode, number)?;
+            let fd = rustix::fs::openat(&dir, "null", flags, Mode::empty())?;
+            if mount::clone_fd(&fd, false).is_ok() {
+                return Ok(fd);
+            }
         }
-        let fd = self.host_device(Path::new("null"))?;
-        if is_null(&fd) {
-            Ok(fd)
-        } else {
-            Err(Error::internal("the host's /dev/null is another device"))
-        }
+        self.host_device(Path::new("null"), FileType::CharacterDevice, number)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use gantry_sys::mount::{self, Attributes, Change};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::{Rootfs, clean};
@@ -73,18 +73,18 @@ impl Rootfs<'_> {
     fn mask(&mut self, target: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<()> {
         let is_directory =
             FileType::from_raw_mode(rustix::fs::fstat(target)?.st_mode) == FileType::Directory;
-        let cover = if is_directory {
-            if empty.is_none() {
-                *empty = Some(empty_directory(&self.linux.mount_label)?);
-            }
-            let empty = empty
-                .as_ref()
-                .map_or_else(|| self.root.as_fd(), AsFd::as_fd);
-            mount::clone_fd(empty, false)?
-        } else {
-            mount::clone_fd(self.null_device()?, false)?
-        };
-        Ok(mount::attach(&cover, target)?)
+        if !is_directory {
+            let cover = mount::clone_fd(self.null_device()?, false)?;
+            return Ok(mount::attach(&cover, target)?);
+        }
+        if let Some(empty) = empty {
+            return Ok(mount::attach(mount::clone_fd(empty, false)?, target)?);
+        }
+        // The first one is attached itself: before Linux 6.15 only attached mounts can be copied.
+        let first = empty_directory(&self.linux.mount_label)?;
+        mount::attach(&first, target)?;
+        *empty = Some(first);
+        Ok(())
     }
 }
 

@@ -18,7 +18,8 @@ use rustix::fs::OFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use crate::cgroup::Cgroup;
+pub(crate) use cgroup_view::CgroupView;
+
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
 
@@ -28,7 +29,8 @@ pub(crate) struct Rootfs<'a> {
     plan: &'a Plan,
     spec: &'a Spec,
     linux: &'a Linux,
-    cgroup: &'a Cgroup,
+    cgroup: CgroupView<'a>,
+    place: Place,
     /// Whether device nodes can be made here.
     can_mknod: bool,
     /// Mounts made so far that later steps refer to.
@@ -38,6 +40,16 @@ pub(crate) struct Rootfs<'a> {
     /// The inode that hides files.
     null: Option<OwnedFd>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// Where the root file system is put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Over `/` of the container's own mount namespace, where [`Rootfs::enter`] pivots.
+    OwnNamespace,
+    /// Nowhere: it stays detached and is only the process's root directory, so that the mount namespace that the container
+    /// shares with others is left alone. Needs Linux 6.15, which mounts on detached mounts.
+    Detached,
 }
 
 /// A mount that was put at a place.
@@ -50,34 +62,18 @@ struct Placed {
 }
 
 impl<'a> Rootfs<'a> {
-    /// Puts the root file system over `/`, where [`Rootfs::enter`] will pivot. The mount namespace must be the container's.
+    /// Begins with the root file system where `place` says.
     pub(crate) fn attach(
         plan: &'a Plan,
         spec: &'a Spec,
         linux: &'a Linux,
-        cgroup: &'a Cgroup,
+        cgroup: CgroupView<'a>,
         can_mknod: bool,
+        place: Place,
     ) -> Result<Self> {
-        let propagation = propagation(&linux.rootfs_propagation)?;
-        // Whatever is done from here on must not travel to the host; private only if asked for, as runc does.
-        let (kind, recursive) = match propagation {
-            Some((Propagation::Private | Propagation::Unbindable, recursive)) => {
-                (Propagation::Private, recursive)
-            }
-            _ => (Propagation::Slave, true),
-        };
-        let change = Change {
-            propagation: Some(kind),
-            recursive,
-            ..Change::default()
-        };
-        mount::change_at(Path::new("/"), &change)
-            .context("error preparing rootfs: cannot change the propagation of /")?;
-        mount::change(&plan.rootfs, &change)
-            .context("error preparing rootfs: cannot change the propagation of the rootfs")?;
-        let slash = mount::open_path(Path::new("/"))?;
-        mount::attach(&plan.rootfs, &slash)
-            .context("error preparing rootfs: cannot attach the rootfs")?;
+        if place == Place::OwnNamespace {
+            put_over_root(plan, linux)?;
+        }
         let root = Root::from_fd(plan.rootfs.try_clone()?);
         Ok(Self {
             root,
@@ -85,6 +81,7 @@ impl<'a> Rootfs<'a> {
             spec,
             linux,
             cgroup,
+            place,
             can_mknod,
             placed: Vec::new(),
             read_only_later: Vec::new(),
@@ -116,8 +113,8 @@ impl<'a> Rootfs<'a> {
     }
 
     /// Makes it the root of this namespace and this process.
-    pub(crate) fn enter(&self, has_mount_namespace: bool) -> Result<()> {
-        if self.plan.no_pivot || !has_mount_namespace {
+    pub(crate) fn enter(&self, place: Place) -> Result<()> {
+        if self.plan.no_pivot || place == Place::Detached {
             rustix::process::fchdir(&self.root)?;
             rustix::process::chroot(c".").context("error jailing process inside rootfs: chroot")?;
             rustix::process::chdir(c"/")?;
@@ -174,6 +171,28 @@ impl<'a> Rootfs<'a> {
             },
         }
     }
+}
+
+/// Attaches the root file system in a mount namespace that nothing done from here on leaves.
+fn put_over_root(plan: &Plan, linux: &Linux) -> Result<()> {
+    // Private only if asked for, as runc does: mounts of the host may come in, none goes out.
+    let (kind, recursive) = match propagation(&linux.rootfs_propagation)? {
+        Some((Propagation::Private | Propagation::Unbindable, recursive)) => {
+            (Propagation::Private, recursive)
+        }
+        _ => (Propagation::Slave, true),
+    };
+    let change = Change {
+        propagation: Some(kind),
+        recursive,
+        ..Change::default()
+    };
+    mount::change_at(Path::new("/"), &change)
+        .context("error preparing rootfs: cannot change the propagation of /")?;
+    mount::change(&plan.rootfs, &change)
+        .context("error preparing rootfs: cannot change the propagation of the rootfs")?;
+    let slash = mount::open_path(Path::new("/"))?;
+    mount::attach(&plan.rootfs, &slash).context("error preparing rootfs: cannot attach the rootfs")
 }
 
 /// Parses `rootfsPropagation`.

@@ -100,7 +100,9 @@ impl Rootfs<'_> {
         let target = self.root.mkdir_all(&path, 0o755)?;
         refuse_target_inside_proc(&path, &target)?;
         // Later mounts and devices still need directories in it.
-        let is_later = is_tmpfs && options.set.contains(Attributes::READ_ONLY);
+        let is_later = is_tmpfs
+            && self.place == super::Place::OwnNamespace
+            && options.set.contains(Attributes::READ_ONLY);
         let attributes = if is_later {
             options.set.without(Attributes::READ_ONLY)
         } else {
@@ -158,6 +160,12 @@ impl Rootfs<'_> {
             let error = std::io::Error::from_raw_os_error(libc::ENOTDIR);
             return Err(Error::from(error).prefixed(attempt(mount, options, &target)));
         }
+        let copy = if self.plan.copy_sources {
+            mount::clone_fd(source, true).ok()
+        } else {
+            None
+        };
+        let source = copy.as_ref().unwrap_or(source);
         if options.changes_attributes() {
             let change = Change {
                 set: options.set,
