@@ -7,7 +7,9 @@ use crate::flag::{Flag, check_unsigned, check_unsigned_16};
 pub(crate) fn flags() -> Vec<Flag> {
     let mut flags = identity();
     flags.extend(process());
-    flags.extend(resources());
+    flags.extend(cpu());
+    flags.extend(memory());
+    flags.extend(block_io());
     flags.extend(security());
     flags.extend(network_flags());
     flags.extend(storage());
@@ -87,13 +89,7 @@ fn process() -> Vec<Flag> {
     ]
 }
 
-fn resources() -> Vec<Flag> {
-    let bytes = |name, about| {
-        Flag::text(name, about)
-            .type_name("bytes")
-            .check(limit::check_bytes)
-    };
-    let devices = |name, about| Flag::list(name, about).default("[]");
+fn cpu() -> Vec<Flag> {
     vec![
         Flag::text("cpus", "Number of CPUs")
             .type_name("decimal")
@@ -110,6 +106,16 @@ fn resources() -> Vec<Flag> {
         Flag::integer("cpu-percent", "CPU percent (Windows only)"),
         Flag::text("cpuset-cpus", "CPUs that may be used (0-3, 0,1)"),
         Flag::text("cpuset-mems", "Memory nodes that may be used (0-3, 0,1)"),
+    ]
+}
+
+fn memory() -> Vec<Flag> {
+    let bytes = |name, about| {
+        Flag::text(name, about)
+            .type_name("bytes")
+            .check(limit::check_bytes)
+    };
+    vec![
         bytes("memory", "Memory limit").short('m'),
         bytes("memory-reservation", "Soft memory limit"),
         bytes("memory-swap", "Memory plus swap; '-1' for unlimited swap")
@@ -130,6 +136,15 @@ fn resources() -> Vec<Flag> {
             .type_name("ulimit")
             .default("[]")
             .check(limit::check_ulimit),
+        bytes("shm-size", "Size of /dev/shm"),
+        Flag::text("cgroup-parent", "Parent cgroup of the container"),
+        Flag::text("cgroupns", "Cgroup namespace: 'host' or 'private'"),
+    ]
+}
+
+fn block_io() -> Vec<Flag> {
+    let devices = |name, about| Flag::list(name, about).default("[]");
+    vec![
         Flag::text(
             "blkio-weight",
             "Relative weight of block I/O, 10 to 1000, or 0 to disable",
@@ -170,9 +185,6 @@ fn resources() -> Vec<Flag> {
         )
         .type_name("uint")
         .check(check_unsigned),
-        bytes("shm-size", "Size of /dev/shm"),
-        Flag::text("cgroup-parent", "Parent cgroup of the container"),
-        Flag::text("cgroupns", "Cgroup namespace: 'host' or 'private'"),
     ]
 }
 

@@ -3,6 +3,11 @@
 use super::value::{Value, go_float};
 use std::cmp::Ordering;
 use std::fmt::Write as _;
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// No width or precision beyond this is honoured.
+const LONGEST: usize = 1 << 12;
 
 /// Functions that only pass their argument on when they stand in a table's header.
 const PASSED_IN_HEADERS: &[&str] = &[
@@ -329,42 +334,7 @@ fn printf(format: &str, arguments: &[Value]) -> String {
             text.push(character);
             continue;
         }
-        let mut directive = Directive::default();
-        while let Some(flag) = characters.next_if(|c| "-+# 0".contains(*c)) {
-            match flag {
-                '-' => directive.is_left = true,
-                '0' => directive.is_zero = true,
-                '+' => directive.is_plus = true,
-                '#' => directive.is_sharp = true,
-                _ => {}
-            }
-        }
-        let mut number = |otherwise: Option<usize>| {
-            let mut found = otherwise;
-            if characters.next_if_eq(&'*').is_some() {
-                let value = arguments.get(next).map_or(0, Value::integer);
-                next += 1;
-                return usize::try_from(value).ok();
-            }
-            while let Some(digit) = characters.peek().and_then(|c| c.to_digit(10)) {
-                found =
-                    Some(found.unwrap_or(0) * 10 + digit as usize).filter(|width| *width < 1 << 16);
-                characters.next();
-            }
-            found
-        };
-        directive.width = number(None).unwrap_or(0);
-        if characters.next_if_eq(&'.').is_some() {
-            let mut number = || {
-                let mut found = 0;
-                while let Some(digit) = characters.peek().and_then(|c| c.to_digit(10)) {
-                    found = (found * 10 + digit as usize).min(1 << 10);
-                    characters.next();
-                }
-                found
-            };
-            directive.precision = Some(number());
-        }
+        let directive = read_directive(&mut characters, arguments, &mut next);
         let Some(verb) = characters.next() else {
             text.push_str("%!(NOVERB)");
             break;
@@ -392,6 +362,44 @@ fn printf(format: &str, arguments: &[Value]) -> String {
         let _ = write!(text, "%!(EXTRA {})", extra.join(", "));
     }
     text
+}
+
+/// What stands between the percent sign and the verb.
+fn read_directive(
+    characters: &mut Peekable<Chars<'_>>,
+    arguments: &[Value],
+    next: &mut usize,
+) -> Directive {
+    let mut directive = Directive::default();
+    while let Some(flag) = characters.next_if(|c| "-+# 0".contains(*c)) {
+        match flag {
+            '-' => directive.is_left = true,
+            '0' => directive.is_zero = true,
+            '+' => directive.is_plus = true,
+            '#' => directive.is_sharp = true,
+            _ => {}
+        }
+    }
+    directive.width = if characters.next_if_eq(&'*').is_some() {
+        let width = arguments.get(*next).map_or(0, Value::integer);
+        *next += 1;
+        usize::try_from(width).unwrap_or(0).min(LONGEST)
+    } else {
+        read_number(characters)
+    };
+    if characters.next_if_eq(&'.').is_some() {
+        directive.precision = Some(read_number(characters));
+    }
+    directive
+}
+
+fn read_number(characters: &mut Peekable<Chars<'_>>) -> usize {
+    let mut number = 0;
+    while let Some(digit) = characters.peek().and_then(|c| c.to_digit(10)) {
+        number = (number * 10 + digit as usize).min(LONGEST);
+        characters.next();
+    }
+    number
 }
 
 fn verb_text(verb: char, value: &Value, directive: &Directive) -> String {

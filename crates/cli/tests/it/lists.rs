@@ -3,6 +3,21 @@
 use crate::fake_api::{Recorded, Reply};
 use crate::golden::World;
 
+const PROGRESS: &str = concat!(
+    r#"{"status":"Pulling from library/busybox","id":"latest"}"#,
+    "\r\n",
+    r#"{"status":"Pulling fs layer","progressDetail":{},"id":"a1"}"#,
+    "\r\n",
+    r#"{"status":"Downloading","progressDetail":{"current":10,"total":20},"progress":"x","id":"a1"}"#,
+    "\r\n",
+    r#"{"status":"Pull complete","progressDetail":{},"id":"a1"}"#,
+    "\r\n",
+    r#"{"status":"Digest: sha256:0123"}"#,
+    "\r\n",
+    r#"{"status":"Status: Downloaded newer image for busybox:latest"}"#,
+    "\r\n",
+);
+
 fn world() -> World {
     World::new(&[], answer)
 }
@@ -51,21 +66,7 @@ fn answer(request: &Recorded) -> Reply {
             return Reply::Bytes(200, "application/x-tar", b"tar".to_vec());
         }
         ("POST", "/images/create") => {
-            let progress = concat!(
-                r#"{"status":"Pulling from library/busybox","id":"latest"}"#,
-                "\r\n",
-                r#"{"status":"Pulling fs layer","progressDetail":{},"id":"a1"}"#,
-                "\r\n",
-                r#"{"status":"Downloading","progressDetail":{"current":10,"total":20},"progress":"x","id":"a1"}"#,
-                "\r\n",
-                r#"{"status":"Pull complete","progressDetail":{},"id":"a1"}"#,
-                "\r\n",
-                r#"{"status":"Digest: sha256:0123"}"#,
-                "\r\n",
-                r#"{"status":"Status: Downloaded newer image for busybox:latest"}"#,
-                "\r\n",
-            );
-            return Reply::Bytes(200, "application/json", progress.as_bytes().to_vec());
+            return Reply::Bytes(200, "application/json", PROGRESS.as_bytes().to_vec());
         }
         ("POST", "/images/load") => r#"{"stream":"Loaded image: busybox:latest\n"}"#,
         _ => {
