@@ -474,3 +474,51 @@ fn parse_route(bytes: &[u8]) -> Result<RouteNetlinkMessage, Refusal> {
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An acknowledgement as the kernel sends it: refused, capped, with an explanation.
+    fn refused() -> Vec<u8> {
+        let mut bytes = vec![0; 4];
+        bytes.extend(NLMSG_ERROR.to_ne_bytes());
+        bytes.extend((NLM_F_CAPPED | NLM_F_ACK_TLVS).to_ne_bytes());
+        bytes.extend(7_u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend((-libc::EINVAL).to_ne_bytes());
+        bytes.extend([0; HEADER_BYTES]);
+        bytes.extend(9_u16.to_ne_bytes());
+        bytes.extend(NLMSGERR_ATTR_MSG.to_ne_bytes());
+        bytes.extend(b"Why.\0\0\0\0");
+        let length = u32::try_from(bytes.len()).expect("is short");
+        bytes[..4].copy_from_slice(&length.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_refusal_is_read_with_its_place_and_explanation() {
+        let bytes = refused();
+        let (message, after) = split_message(&bytes).expect("is whole");
+        assert!(after.is_empty());
+        let refusal = refusal(&message, 5).expect_err("is a refusal");
+        assert_eq!((refusal.index, refusal.errno), (2, libc::EINVAL));
+        assert_eq!(refusal.to_string(), "invalid argument (Why)");
+    }
+
+    #[test]
+    fn damaged_messages_are_no_panic() {
+        let whole = refused();
+        for length in 0..whole.len() {
+            assert!(split_message(&whole[..length]).is_none());
+            for wrong in 0..=u8::MAX {
+                let mut bytes = whole.clone();
+                bytes[length] = wrong;
+                if let Some((message, _)) = split_message(&bytes) {
+                    drop(refusal(&message, 0));
+                    Attributes::new(message.payload).for_each(drop);
+                }
+            }
+        }
+    }
+}

@@ -56,14 +56,7 @@ impl Firewall {
             Err(refusal) if present.is_some() && is_about_shape(&refusal) => self.replace(ruleset),
             other => other,
         };
-        changed
-            .map_err(|refusal| match refusal.errno {
-                libc::EINVAL if refusal.index == 0 => {
-                    Error::not_implemented("this kernel has no nftables (CONFIG_NF_TABLES)")
-                }
-                _ => refusal.into(),
-            })
-            .with_context(what)
+        changed.map_err(lacking).with_context(what)
     }
 
     /// `present` are the names of the table's chains, if there is a table.
@@ -162,6 +155,8 @@ impl Firewall {
         match self.socket.transact(&request, sequence, sequence) {
             Ok(()) => Ok(true),
             Err(refusal) if refusal.errno == libc::ENOENT => Ok(false),
+            // The answer to a single request differs from that to a transaction.
+            Err(refusal) if refusal.errno == libc::EINVAL => Err(no_nftables()),
             Err(refusal) => Err(refusal)
                 .with_context(|| format!("cannot look for the nftables table {}", self.table)),
         }
@@ -228,6 +223,22 @@ fn add_elements_and_rules(batch: &mut Batch, table: &str, ruleset: &Ruleset) {
     for chain in &ruleset.chains {
         batch.add_rules(table, chain);
     }
+}
+
+/// The refusal of a whole table in words that say what to do, where it can only mean that the kernel lacks something.
+fn lacking(refusal: Refusal) -> Error {
+    match refusal.errno {
+        libc::EOPNOTSUPP if refusal.index == 0 => no_nftables(),
+        libc::ENOENT | libc::EOPNOTSUPP => Error::not_implemented(
+            "this kernel lacks a part of nftables: nft_chain_nat, nft_ct, nft_fib_inet, nft_masq and nft_nat are needed",
+        )
+        .with_source(refusal),
+        _ => refusal.into(),
+    }
+}
+
+fn no_nftables() -> Error {
+    Error::not_implemented("this kernel has no nftables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET)")
 }
 
 /// Whether something of the same name but of another kind is in the way.

@@ -6,6 +6,7 @@ mod attach;
 mod attack;
 mod firewall;
 mod golden;
+mod host;
 mod port;
 mod speed;
 mod world;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 fn attaching_and_publishing_cost_little() {
     on_host(|world| {
         world.bridge("gtest0", "172.30.0.1/16", None);
-        let mut alone: Vec<Duration> = (0..20)
+        let mut alone: Vec<Duration> = (0..40)
             .map(|number| {
                 // A start on its own: nothing of the one before is still going on.
                 std::thread::sleep(Duration::from_millis(30));
@@ -39,7 +39,7 @@ fn attaching_and_publishing_cost_little() {
             burst < Duration::from_secs(2),
             "50 endpoints took {burst:?}"
         );
-        let mut bare: Vec<Duration> = (0..20)
+        let mut bare: Vec<Duration> = (0..40)
             .map(|_| {
                 let start = Instant::now();
                 endpoint::create(&mut world.host, &[]).expect("can be made");
