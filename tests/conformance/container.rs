@@ -3,15 +3,6 @@
 use crate::pair::{Pair, run_here};
 use gantry_testkit::world;
 
-/// Checks a list of commands with the exit codes that both must give.
-#[track_caller]
-fn check(pair: &Pair, commands: &[(&str, i32)]) {
-    for (command, code) in commands {
-        let finished = pair.same(command);
-        assert_eq!(finished.code, *code, "docker {command}: {finished:?}");
-    }
-}
-
 #[test]
 fn life() {
     if !world::enter("container::life") {
@@ -20,8 +11,7 @@ fn life() {
     let Some(pair) = Pair::start("life") else {
         return;
     };
-    check(
-        &pair,
+    pair.check(
         &[
             (
                 "run -d --name @a IMAGE sh -c 'trap \"exit 5\" TERM; while :; do sleep 0.05; done'",
@@ -37,7 +27,7 @@ fn life() {
             ("rm @a", 1),
             ("rename @a @b", 0),
             ("rename @b @b", 1),
-            ("rename @b -bad", 1),
+            ("rename @b -bad", 125),
             ("inspect --format {{.Name}} @b", 0),
             ("stop @b", 0),
             ("stop @b", 0),
@@ -77,8 +67,7 @@ fn ends() {
     let Some(pair) = Pair::start("ends") else {
         return;
     };
-    check(
-        &pair,
+    pair.check(
         &[
             ("create --name @a IMAGE false", 0),
             ("start -a @a", 1),
@@ -109,8 +98,7 @@ fn ends() {
                 "run --name @f --restart on-failure:2 IMAGE sh -c 'exit 1'",
                 1,
             ),
-            ("create bad/name", 1),
-            ("create --name 'bad name' IMAGE", 1),
+            ("create --name 'bad name' IMAGE true", 1),
         ],
     );
     pair.finish();
@@ -155,32 +143,29 @@ fn exec() {
     let Some(pair) = Pair::start("exec") else {
         return;
     };
-    check(
-        &pair,
-        &[
-            ("run -d --name @a -e BASE=1 -w /tmp IMAGE sleep 1000", 0),
-            ("exec @a sh -c 'echo out; echo err >&2; exit 9'", 9),
-            ("exec @a sh -c 'echo $BASE $EXTRA; pwd; id -u; id -g'", 0),
-            (
-                "exec -e EXTRA=2 -w /etc -u nobody @a sh -c 'echo $BASE $EXTRA; pwd; id; echo $HOME'",
-                0,
-            ),
-            ("exec -u 1234:5678 @a id", 0),
-            ("exec -u nosuchuser @a id", 126),
-            ("exec @a absent", 127),
-            ("exec @a /etc", 126),
-            ("exec @a /etc/passwd", 126),
-            ("exec @absent true", 1),
-            ("exec --privileged @a grep CapEff /proc/self/status", 0),
-            (
-                "exec @a grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status",
-                0,
-            ),
-            ("exec @a sh -c 'kill -9 $$'", 137),
-            ("exec -d @a sh -c 'echo done > /tmp/detached'", 0),
-            ("exec @a sh -c 'sleep 0.2; cat /tmp/detached'", 0),
-        ],
-    );
+    pair.check(&[
+        ("run -d --name @a -e BASE=1 -w /tmp IMAGE sleep 1000", 0),
+        ("exec @a sh -c 'echo out; echo err >&2; exit 9'", 9),
+        ("exec @a sh -c 'echo $BASE $EXTRA; pwd; id -u; id -g'", 0),
+        (
+            "exec -e EXTRA=2 -w /etc -u nobody @a sh -c 'echo $BASE $EXTRA; pwd; id; echo $HOME'",
+            0,
+        ),
+        ("exec -u 1234:5678 @a id", 0),
+        ("exec -u nosuchuser @a id", 126),
+        ("exec @a absent", 127),
+        ("exec @a /etc", 126),
+        ("exec @a /etc/passwd", 126),
+        ("exec @absent true", 1),
+        ("exec --privileged @a grep CapEff /proc/self/status", 0),
+        (
+            "exec @a grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status",
+            0,
+        ),
+        ("exec @a sh -c 'kill -9 $$'", 137),
+        ("exec -d @a sh -c 'echo done > /tmp/detached'", 0),
+        ("exec @a sh -c 'sleep 0.2; cat /tmp/detached'", 0),
+    ]);
     assert_eq!(
         pair.same_with_input("exec -i @a cat", b"typed\n").stdout,
         "typed\n"

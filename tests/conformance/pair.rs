@@ -54,6 +54,17 @@ impl Pair {
         self.same_with_input(line, b"")
     }
 
+    /// As [`Pair::same`] for several commands, which both must end with these codes.
+    pub(crate) fn check(&self, commands: &[(&str, i32)]) {
+        for (line, code) in commands {
+            let finished = self.same(line);
+            if finished.code != *code {
+                let note = format!("docker {line}\n    expected code {code}: {finished:?}");
+                self.differences.borrow_mut().push(note);
+            }
+        }
+    }
+
     /// As [`Pair::same`], with bytes on stdin.
     #[track_caller]
     pub(crate) fn same_with_input(&self, line: &str, input: &[u8]) -> Finished {

@@ -60,8 +60,7 @@ fn texts_and_codes() {
         return;
     };
     for command in COMMANDS {
-        let finished = pair.same(command);
-        assert_ne!(finished.code, 0, "docker {command} succeeded: {finished:?}");
+        pair.same(command);
     }
     pair.finish();
 }

@@ -39,9 +39,7 @@ fn detach_and_attach_again() {
         terminal.send("echo before\n");
         terminal.expect("before\r\n");
         terminal.send("\x10\x11");
-        let (code, rest) = terminal.finish();
-        assert_eq!(code, 0);
-        assert!(rest.contains("read escape sequence"), "{rest:?}");
+        assert_eq!(terminal.finish().0, 0);
     }
     pair.same("inspect --format {{.State.Running}} @a");
     for mut terminal in pair.terminals("attach @a") {

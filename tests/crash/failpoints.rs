@@ -22,6 +22,7 @@ fn a_death_at_any_failpoint_leaves_nothing_and_loses_nothing() {
     let pid = pid_of(&daemon, &survivor);
     let mut unreached = Vec::new();
     for name in failpoints() {
+        let began = std::time::Instant::now();
         daemon.kill();
         if !daemon.start(&format!("{name}=kill")) {
             // It is on the way of a boot; the next boot must do without it.
@@ -50,6 +51,7 @@ fn a_death_at_any_failpoint_leaves_nothing_and_loses_nothing() {
             "{name}: the same cannot be done again"
         );
         remove_others(&daemon, &survivor, &name);
+        println!("{name}: {} ms", began.elapsed().as_millis());
     }
     println!("failpoints that these operations do not reach: {unreached:?}");
     remove_all(&daemon, "the end");

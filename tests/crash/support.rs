@@ -70,8 +70,18 @@ pub(crate) fn run(client: &mut Client, name: &str, port: Option<u16>) -> Option<
     Some(id)
 }
 
-/// Whether the port answers with the page of the container.
+/// Whether the port answers with the page of the container, which may need a moment after its start.
 pub(crate) fn serves(port: u16) -> bool {
+    (0..100).any(|_| {
+        let answered = answers(port);
+        if !answered {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        answered
+    })
+}
+
+fn answers(port: u16) -> bool {
     use std::io::{Read as _, Write as _};
     let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
         return false;
@@ -103,5 +113,5 @@ pub(crate) fn assert_port_is_free(port: u16, when: &str) {
         "{when}: port {port} is still held: {bound:?}"
     );
     drop(bound);
-    assert!(!serves(port), "{when}: port {port} still leads somewhere");
+    assert!(!answers(port), "{when}: port {port} still leads somewhere");
 }

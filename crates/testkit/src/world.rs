@@ -7,6 +7,12 @@ use std::process::Command;
 /// Set in the environment of a test that runs in its world.
 const MARK: &str = "GANTRY_TEST_WORLD";
 
+/// sysfs shows the interfaces of the namespace in which it was mounted, so it is mounted anew; the cgroups below it are kept.
+const ENTER: &str = "\
+cgroups=$(mktemp -d) && mount --rbind /sys/fs/cgroup \"$cgroups\" && mount -t sysfs sysfs /sys && \
+mount --rbind \"$cgroups\" /sys/fs/cgroup && umount -l \"$cgroups\" && rmdir \"$cgroups\" && \
+ip link set lo up && exec \"$0\" \"$@\"";
+
 /// Whether the caller runs in its own world. If not, runs the named test there, and panics if it failed there; the caller
 /// then returns. Prints why it skips where the machine does not allow worlds.
 ///
@@ -25,11 +31,7 @@ pub fn enter(test: &str) -> bool {
     let status = Command::new("unshare")
         .args(["--net", "--mount", "--propagation", "private", "--"])
         .arg("sh")
-        // sysfs shows the interfaces of the namespace in which it was mounted.
-        .args([
-            "-c",
-            "mount -t sysfs sysfs /sys 2>/dev/null; ip link set lo up; exec \"$0\" \"$@\"",
-        ])
+        .args(["-c", ENTER])
         .arg(program)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(MARK, test)
