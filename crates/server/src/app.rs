@@ -1,7 +1,7 @@
 //! From an HTTP request to its handler: path, version, origin; and from the handler's result to the answer.
 
 use crate::hijack::{BoxFuture, Takeover};
-use crate::request::Request;
+use crate::request::{Request, RequestBody};
 use crate::response::{self, Response};
 use crate::router::{self, Router};
 use crate::{body::Body, origin};
@@ -69,15 +69,18 @@ impl<S: Clone> App<S> {
         if let Err(error) = check_version(version, version_text.unwrap_or_default()) {
             return response::error(version, &error);
         }
+        let body = RequestBody::new(body);
         let request = Request {
             version,
             name: found.name.to_owned(),
             query: Query::parse(head.uri.query().unwrap_or_default()),
             headers: head.headers,
-            body,
+            body: body.clone(),
             connection,
         };
-        match (found.target)(self.state.clone(), request).await {
+        let result = (found.target)(self.state.clone(), request).await;
+        body.drain().await;
+        match result {
             Ok(response) => response,
             Err(error) => {
                 log(&head.method, path, &error);

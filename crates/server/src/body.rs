@@ -135,7 +135,7 @@ impl hyper::body::Body for Body {
 }
 
 /// A request's body for a blocking thread. The second part moves the bytes and must be polled beside the work.
-pub(crate) fn reader(body: Incoming) -> (BodyReader, impl Future<Output = ()>) {
+pub(crate) fn reader(body: Option<Incoming>) -> (BodyReader, impl Future<Output = ()>) {
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     (
         BodyReader {
@@ -146,7 +146,8 @@ pub(crate) fn reader(body: Incoming) -> (BodyReader, impl Future<Output = ()>) {
     )
 }
 
-async fn pump(mut body: Incoming, sender: mpsc::Sender<io::Result<Bytes>>) {
+async fn pump(body: Option<Incoming>, sender: mpsc::Sender<io::Result<Bytes>>) {
+    let Some(mut body) = body else { return };
     while let Some(frame) = body.frame().await {
         let piece = match frame {
             Ok(frame) => match frame.into_data() {

@@ -2,7 +2,7 @@
 
 use crate::app::{App, Connection};
 use crate::hijack::{ClientConnection, Takeover};
-use crate::listener::{Listener, Stream};
+use crate::listener::{Listener, Socket, Stream};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -99,15 +99,28 @@ async fn accept<S>(
     }
 }
 
-async fn serve<S>(app: Arc<App<S>>, stream: Stream, stop: CancellationToken)
+async fn serve<S>(app: Arc<App<S>>, mut stream: Stream, stop: CancellationToken)
 where
     S: Clone + Send + Sync + 'static,
 {
-    let is_tcp = matches!(stream, Stream::Tcp(_));
-    let descriptor = match &stream {
-        Stream::Unix(stream) => stream.as_fd().try_clone_to_owned().ok(),
+    let is_tcp = matches!(stream.socket, Socket::Tcp(_));
+    let timeout = if is_tcp {
+        HEADER_TIMEOUT_TCP
+    } else {
+        HEADER_TIMEOUT_UNIX
+    };
+    tokio::select! {
+        mended = tokio::time::timeout(timeout, stream.mend_request_line()) => {
+            if !matches!(mended, Ok(Ok(()))) {
+                return;
+            }
+        }
+        () = stop.cancelled() => return,
+    }
+    let descriptor = match &stream.socket {
+        Socket::Unix(socket) => socket.as_fd().try_clone_to_owned().ok(),
         // A TCP client that is gone looks like one that has nothing more to say.
-        Stream::Tcp(_) => None,
+        Socket::Tcp(_) => None,
     };
     let (takeover, mut taken) = Takeover::channel();
     let facts = Connection {
@@ -119,14 +132,10 @@ where
         let (app, facts) = (app.clone(), facts.clone());
         Box::pin(async move { Ok::<_, Infallible>(app.answer(request, facts).await) })
     });
-    let timeout = if is_tcp {
-        HEADER_TIMEOUT_TCP
-    } else {
-        HEADER_TIMEOUT_UNIX
-    };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeout)
+        .title_case_headers(true)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut gone = Box::pin(client_gone(descriptor));
@@ -434,6 +443,40 @@ mod tests {
             );
             assert!(send(json, "{").1.contains("invalid JSON: "));
             assert_eq!(send(json, &format!("\"{}\"", "x".repeat(5 << 20))).0, "400");
+        });
+    }
+
+    #[test]
+    fn quotes_in_a_query_are_read_as_they_are() {
+        check(|path, _| {
+            let line = "GET /ping?filters={\"name\":[\"a\"]} HTTP/1.1\r\nConnection: close\r\n\r\n";
+            assert!(ask(path, line).starts_with("HTTP/1.1 200 OK\r\n"));
+            let attach = "POST /things/a/attach?a=\"b\" HTTP/1.1\r\n\r\n\"xyz\"";
+            assert_eq!(
+                ask_half_closed(path, attach),
+                "HTTP/1.1 101 UPGRADED\r\n\r\n\"zyx\""
+            );
+        });
+    }
+
+    #[test]
+    fn a_body_that_nobody_wanted_is_read_before_the_answer() {
+        check(|path, _| {
+            let mut stream = UnixStream::connect(path).expect("server listens");
+            let head =
+                "POST /echo HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\n";
+            stream.write_all(head.as_bytes()).expect("server reads");
+            std::thread::sleep(Duration::from_millis(50));
+            stream.write_all(&[b'x'; 1000]).expect("server still reads");
+            stream
+                .write_all(b"GET /ping HTTP/1.1\r\nConnection: close\r\n\r\n")
+                .expect("server still reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("server answers");
+            assert!(
+                answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\"pong\"\n"),
+                "{answer}"
+            );
         });
     }
 

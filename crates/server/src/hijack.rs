@@ -3,7 +3,7 @@
 //! The connection's task drops hyper and hands the socket, with what was read ahead, to the request's continuation.
 //! This serves clients with `Upgrade` (answered with 101) and without (answered with 200 and raw bytes) alike.
 
-use crate::listener::Stream;
+use crate::listener::{Socket, Stream};
 use gantry_base::{Error, Result};
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -51,7 +51,9 @@ pub(crate) struct ClientConnection {
 }
 
 impl ClientConnection {
-    pub(crate) fn new(stream: Stream, input: Vec<u8>) -> Self {
+    /// `input` was read and not used.
+    pub(crate) fn new(mut stream: Stream, mut input: Vec<u8>) -> Self {
+        input.extend_from_slice(&std::mem::take(&mut stream.prefix));
         Self { stream, input }
     }
 
@@ -64,9 +66,9 @@ impl ClientConnection {
     ///
     /// A Unix client's own socket is handed out. For others it is one end of a pair, and the future moves the bytes; it must be polled.
     pub(crate) fn into_socket(self) -> Result<(StdUnixStream, Vec<u8>, BoxFuture<()>)> {
-        match self.stream {
-            Stream::Unix(stream) => Ok((stream.into_std()?, self.input, Box::pin(async {}))),
-            Stream::Tcp(stream) => {
+        match self.stream.socket {
+            Socket::Unix(stream) => Ok((stream.into_std()?, self.input, Box::pin(async {}))),
+            Socket::Tcp(stream) => {
                 let (ours, theirs) = UnixStream::pair()?;
                 Ok((
                     theirs.into_std()?,

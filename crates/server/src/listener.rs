@@ -1,15 +1,16 @@
 //! Where clients connect: Unix sockets, TCP, and sockets inherited from a service starter. Knows nothing of HTTP.
 
+use bytes::Bytes;
 use gantry_base::{Context as _, Error, Result};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A socket on which clients connect.
@@ -126,24 +127,71 @@ impl Listener {
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
-        match self {
-            Self::Unix(listener, _) => listener.accept().await.map(|(s, _)| Stream::Unix(s)),
+        let socket = match self {
+            Self::Unix(listener, _) => Socket::Unix(listener.accept().await?.0),
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Socket::Tcp(stream)
             }
-        }
+        };
+        Ok(Stream {
+            prefix: Bytes::new(),
+            socket,
+        })
     }
 }
 
 /// A client's connection.
 #[derive(Debug)]
-pub enum Stream {
-    /// Over a Unix socket.
+pub(crate) struct Stream {
+    /// Read before anything from the socket.
+    pub(crate) prefix: Bytes,
+    pub(crate) socket: Socket,
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
     Unix(UnixStream),
-    /// Over TCP.
     Tcp(TcpStream),
+}
+
+/// How far ahead a request line is looked at.
+const REQUEST_LINE_MAX: usize = 16 * 1024;
+
+impl Stream {
+    /// Waits for the first request, and encodes quotes in its query, which clients send as they are and the HTTP parser refuses.
+    pub(crate) async fn mend_request_line(&mut self) -> io::Result<()> {
+        let mut line = vec![0; REQUEST_LINE_MAX];
+        let length = match &self.socket {
+            Socket::Unix(socket) => {
+                let peek = || peek(socket.as_fd(), &mut line);
+                socket.async_io(Interest::READABLE, peek).await?
+            }
+            Socket::Tcp(socket) => socket.peek(&mut line).await?,
+        };
+        let end = line[..length].iter().position(|byte| *byte == b'\n');
+        let Some(end) = end.filter(|end| line[..*end].contains(&b'"')) else {
+            return Ok(());
+        };
+        // What was looked at is in the socket's buffer, so that reading it does not wait.
+        self.read_exact(&mut line[..=end]).await?;
+        let mut mended = Vec::with_capacity(end + 64);
+        for byte in &line[..=end] {
+            match byte {
+                b'"' => mended.extend_from_slice(b"%22"),
+                byte => mended.push(*byte),
+            }
+        }
+        self.prefix = mended.into();
+        Ok(())
+    }
+}
+
+fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let (length, _) = rustix::net::recv(socket, buffer, rustix::net::RecvFlags::PEEK)?;
+    Ok(length)
 }
 
 impl AsyncRead for Stream {
@@ -152,9 +200,15 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+        let this = self.get_mut();
+        if !this.prefix.is_empty() {
+            let length = buffer.remaining().min(this.prefix.len());
+            buffer.put_slice(&this.prefix.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+            Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
         }
     }
 }
@@ -165,23 +219,23 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_write(context, bytes),
+            Socket::Tcp(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_flush(context),
+            Socket::Tcp(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
+            Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 
@@ -194,9 +248,9 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+        match &mut self.get_mut().socket {
+            Socket::Unix(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
+            Socket::Tcp(socket) => Pin::new(socket).poll_write_vectored(context, pieces),
         }
     }
 }

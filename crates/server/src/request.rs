@@ -12,9 +12,13 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 
 /// The longest JSON body that is read.
 const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How much of an unwanted body is read, as in Go's server.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
 
 /// A request that was routed.
 pub(crate) struct Request {
@@ -24,8 +28,43 @@ pub(crate) struct Request {
     pub name: String,
     pub query: Query,
     pub headers: HeaderMap,
-    pub body: Incoming,
+    pub body: RequestBody,
     pub connection: Connection,
+}
+
+/// The body of a request. What a handler leaves of it is read on, so that the client finishes sending and reads the answer.
+#[derive(Clone)]
+pub(crate) struct RequestBody {
+    /// None: the client did not say.
+    pub length: Option<u64>,
+    content: Arc<Mutex<Option<Incoming>>>,
+}
+
+impl RequestBody {
+    pub fn new(body: Incoming) -> Self {
+        let length = body.size_hint().exact();
+        let content = (length != Some(0)).then_some(body);
+        Self {
+            length,
+            content: Arc::new(Mutex::new(content)),
+        }
+    }
+
+    /// Takes it out, once.
+    pub fn take(&self) -> Option<Incoming> {
+        self.content
+            .lock()
+            .expect("no code panics while it holds a body")
+            .take()
+    }
+
+    /// Reads on what nobody took, within bounds.
+    pub async fn drain(&self) {
+        if let Some(body) = self.take() {
+            // Longer ones are cut off, and broken ones have no rest.
+            let _ = Limited::new(body, DRAIN_BYTES_MAX).collect().await;
+        }
+    }
 }
 
 impl Request {
@@ -36,7 +75,7 @@ impl Request {
 
     /// Whether there certainly is no body.
     pub fn has_no_body(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.length == Some(0)
     }
 
     /// The `filters` parameter.
@@ -75,7 +114,10 @@ impl Request {
         if self.has_no_body() {
             return Ok(None);
         }
-        let body = Limited::new(&mut self.body, JSON_BYTES_MAX).collect().await;
+        let Some(body) = self.body.take() else {
+            return Ok(None);
+        };
+        let body = Limited::new(body, JSON_BYTES_MAX).collect().await;
         let text =
             body.map_err(|error| Error::invalid(format!("cannot read the request body: {error}")))?;
         Ok(Some(text.to_bytes()))
@@ -134,6 +176,9 @@ pub(crate) fn json_error(text: &[u8], error: &serde_json::Error) -> Error {
     }
     if error.is_syntax() && error.to_string().starts_with("trailing characters") {
         return Error::invalid("unexpected content after JSON");
+    }
+    if error.is_eof() {
+        return Error::invalid("invalid JSON: unexpected EOF");
     }
     Error::invalid(format!("invalid JSON: {error}"))
 }

@@ -90,7 +90,7 @@ pub struct ContainerCreateRequest {
 
 /// The members of a create request beside those of the config.
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, expecting = "an object")]
 struct CreateHost {
     host_config: Option<HostConfig>,
     networking_config: Option<NetworkingConfig>,
@@ -100,6 +100,9 @@ impl ContainerCreateRequest {
     /// Reads a request as Go does.
     pub fn from_json(body: &[u8]) -> Result<Self, serde_json::Error> {
         let value: serde_json::Value = serde_json::from_slice(body)?;
+        if value.is_null() {
+            return Ok(Self::default());
+        }
         let CreateHost {
             host_config,
             networking_config,
@@ -124,18 +127,33 @@ pub struct ContainerCreateResponse {
 fn word_or_words<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum WordOrWords {
-        Words(Vec<String>),
-        Word(String),
+    struct Words;
+
+    impl<'de> serde::de::Visitor<'de> for Words {
+        type Value = Option<Vec<String>>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+        fn visit_str<E>(self, word: &str) -> Result<Self::Value, E> {
+            Ok(Some(vec![word.to_owned()]))
+        }
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut items: A,
+        ) -> Result<Self::Value, A::Error> {
+            let mut words = Vec::new();
+            while let Some(word) = items.next_element()? {
+                words.push(word);
+            }
+            Ok(Some(words))
+        }
     }
-    Ok(
-        Option::<WordOrWords>::deserialize(deserializer)?.map(|value| match value {
-            WordOrWords::Words(words) => words,
-            WordOrWords::Word(word) => vec![word],
-        }),
-    )
+
+    deserializer.deserialize_any(Words)
 }
 
 fn some<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(

@@ -229,7 +229,8 @@ impl Images {
         let image = self.store.get(name)?;
         match platform {
             Some(wanted) if !image.platform().satisfies(wanted) => Err(Error::not_found(format!(
-                "image with reference {name} was found but does not provide the specified platform ({wanted})"
+                "image with reference {name} was found but its platform ({}) does not match the specified platform ({wanted})",
+                image.platform()
             ))),
             _ => Ok(image),
         }

@@ -36,7 +36,7 @@ async fn create(state: State, mut request: Request) -> Result<Response> {
             text => {
                 let keys = keys::parse(text);
                 Some(keys.ok_or_else(|| {
-                    Error::invalid(format!("Invalid escape keys ({text}) provided"))
+                    Error::internal(format!("Invalid escape keys ({text}) provided"))
                 })?)
             }
         };

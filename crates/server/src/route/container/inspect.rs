@@ -211,7 +211,10 @@ fn host_config(config: &Config) -> HostConfig {
         userns_mode: config.namespaces.user.clone(),
         shm_size: i64::try_from(config.shm_size_bytes).unwrap_or(i64::MAX),
         sysctls: sorted(&security.sysctls),
-        runtime: config.runtime.clone(),
+        runtime: match config.runtime.as_str() {
+            "" => "gantry".into(),
+            other => other.to_owned(),
+        },
         cpu_shares: resources.cpu_shares,
         memory: resources.memory_bytes,
         nano_cpus: resources.nano_cpus,

@@ -22,7 +22,6 @@ use gantry_base::{Error, Result};
 use gantry_engine::container::view::ContainerView;
 use gantry_engine::container::{RemoveOptions, Start, Stop, StopOptions, WaitCondition};
 use hyper::StatusCode;
-use hyper::body::Body as _;
 
 pub(super) fn add(router: &mut Router<Handler<State>>) {
     route!(router, GET "/containers/json", list::list);
@@ -54,12 +53,7 @@ fn reference(request: &Request) -> Result<&str> {
 
 async fn start(state: State, request: Request) -> Result<Response> {
     // A JSON object with a member has at least 7 bytes; bodies of unknown length are chunked ones.
-    if request
-        .body
-        .size_hint()
-        .exact()
-        .is_none_or(|length| length > 7)
-    {
+    if request.body.length.is_none_or(|length| length > 7) {
         return Err(Error::invalid(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
         ));
@@ -113,8 +107,7 @@ async fn kill(state: State, request: Request) -> Result<Response> {
         signal => signal,
     };
     let name = reference(&request)?;
-    let killed = state.engine.containers.kill(name, signal).await;
-    killed.map_err(|error| error.prefixed(format!("cannot kill container: {name}")))?;
+    state.engine.containers.kill(name, signal).await?;
     Ok(response::no_content())
 }
 

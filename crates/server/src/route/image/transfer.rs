@@ -41,8 +41,9 @@ fn json_platform(request: &Request) -> Result<Option<Platform>> {
 pub(super) fn check_platform(request: &Request, image: &Image) -> Result<()> {
     match json_platform(request)? {
         Some(wanted) if !image.platform().satisfies(&wanted) => Err(Error::not_found(format!(
-            "image with reference {} was found but does not provide the specified platform ({wanted})",
-            request.name
+            "image with reference {} was found but its platform ({}) does not match the specified platform ({wanted})",
+            request.name,
+            image.platform()
         ))),
         _ => Ok(()),
     }
@@ -52,7 +53,7 @@ pub(super) fn check_platform(request: &Request, image: &Image) -> Result<()> {
 pub(super) async fn load(state: State, request: Request) -> Result<Response> {
     let platform = json_platform(&request)?;
     let quiet = request.query.flag_or("quiet", true);
-    let (reader, pump) = body::reader(request.body);
+    let (reader, pump) = body::reader(request.body.take());
     let answer = Body::driven(move |pieces| async move {
         let progress = pieces.clone();
         let tell = move |event: LoadEvent| {
@@ -227,7 +228,7 @@ async fn import(state: State, request: Request, platform: Option<Platform>) -> R
         message => message.to_owned(),
     };
     let config = change::parse(request.query.all("changes"))?;
-    let (reader, pump) = body::reader(request.body);
+    let (reader, pump) = body::reader(request.body.take());
     let options = ImportOptions {
         message,
         config,

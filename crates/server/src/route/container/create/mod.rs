@@ -25,6 +25,10 @@ pub(super) async fn create(state: State, mut request: Request) -> Result<Respons
     let text = request.json_text().await?.unwrap_or_default();
     let body =
         ContainerCreateRequest::from_json(&text).map_err(|error| json_error(&text, &error))?;
+    if body.config == ContainerConfig::default() {
+        let text = "config cannot be empty in order to create a container";
+        return Err(Error::invalid(text));
+    }
     let name = match request.query.get("name") {
         "" => None,
         name => Some(ContainerName::parse(name)?),
@@ -56,13 +60,22 @@ pub(super) async fn create(state: State, mut request: Request) -> Result<Respons
 
 /// A platform as clients name it.
 pub(in crate::route) fn platform(text: &str) -> Result<Platform> {
-    Platform::parse(text).ok_or_else(|| {
+    let known = text.contains('/') || GO_OS.contains(&text) || GO_ARCHITECTURES.contains(&text);
+    Platform::parse(text).filter(|_| known).ok_or_else(|| {
         let quoted = crate::request::quoted(text);
         Error::invalid(format!(
-            "{quoted} is an invalid platform: unknown operating system or architecture"
+            "{quoted}: unknown operating system or architecture: invalid argument"
         ))
     })
 }
+
+/// Operating systems that a platform may name alone.
+const GO_OS: [&str; 5] = ["linux", "windows", "darwin", "freebsd", "macos"];
+/// Architectures that a platform may name alone.
+const GO_ARCHITECTURES: [&str; 18] = [
+    "386", "amd64", "x86_64", "x86-64", "arm", "armhf", "armel", "arm64", "aarch64", "loong64",
+    "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x",
+];
 
 /// The request as a configuration, and warnings for the client.
 fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<Config> {
@@ -90,6 +103,12 @@ fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<
     let Ok(shm_size_bytes) = u64::try_from(host.shm_size) else {
         return Err(Error::invalid("SHM size can not be less than 0"));
     };
+    if !RUNTIMES.contains(&host.runtime.as_str()) {
+        return Err(Error::invalid(format!(
+            "unknown or invalid runtime name: {}",
+            host.runtime
+        )));
+    }
     refuse_unsupported(config, host)?;
     let networking = body.networking_config.clone().unwrap_or_default();
     let network = network::convert(config, host, &networking, warnings)?;
@@ -137,6 +156,9 @@ fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<
         volume_driver: host.volume_driver.clone(),
     })
 }
+
+/// Names of the one runtime that there is: ours, and those of the runtime it stands for.
+const RUNTIMES: [&str; 4] = ["", "gantry", "runc", "io.containerd.runc.v2"];
 
 /// What dockerd looks at while it reads the request.
 fn check_host(config: &ContainerConfig, host: &HostConfig) -> Result<()> {

@@ -87,9 +87,6 @@ pub(super) fn convert(
             parsed.map_err(|_| Error::invalid(format!("invalid DNS address: {address}")))?;
         network.dns.push(parsed);
     }
-    if mode == "host" && !network.port_bindings.is_empty() {
-        warnings.push("Published ports are discarded when using host network mode".into());
-    }
     container_wide_mac(config, &mut network, networking, warnings)?;
     let endpoints = networking.endpoints_config.iter().flatten();
     for (name, settings) in endpoints {

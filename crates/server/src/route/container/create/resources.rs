@@ -9,7 +9,7 @@ const MEMORY_BYTES_MIN: i64 = 6 * 1024 * 1024;
 
 /// Limits of a request, and warnings about them.
 pub(super) fn convert(host: &HostConfig, warnings: &mut Vec<String>) -> Result<Resources> {
-    check_memory(host, warnings).map_err(Error::invalid)?;
+    check_memory(host).map_err(Error::invalid)?;
     check_cpu(host, warnings).map_err(Error::invalid)?;
     if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
         return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
@@ -78,7 +78,7 @@ fn oom_score_adj(value: i64) -> Result<i32> {
     value.ok_or_else(|| Error::invalid(text))
 }
 
-fn check_memory(host: &HostConfig, warnings: &mut Vec<String>) -> Result<(), String> {
+fn check_memory(host: &HostConfig) -> Result<(), String> {
     let (memory, swap, reservation) = (host.memory, host.memory_swap, host.memory_reservation);
     if memory != 0 && memory < MEMORY_BYTES_MIN {
         return Err("Minimum memory limit allowed is 6MB".into());
@@ -107,9 +107,6 @@ fn check_memory(host: &HostConfig, warnings: &mut Vec<String>) -> Result<(), Str
     if memory > 0 && reservation > 0 && memory < reservation {
         let text = "Minimum memory limit can not be less than memory reservation limit, see usage";
         return Err(text.into());
-    }
-    if host.oom_kill_disable == Some(true) && memory == 0 {
-        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
     }
     Ok(())
 }
