@@ -25,6 +25,11 @@ impl Proc {
         Ok(Self { root })
     }
 
+    /// A procfs that this process has just mounted.
+    pub(crate) fn from_mount(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
     /// A descriptor that is checked to be the root of a procfs.
     pub(crate) fn from_fd(root: OwnedFd) -> Result<Self> {
         // 1 is the inode number of procfs's root directory, and of nothing else in it.

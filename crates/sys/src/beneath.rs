@@ -134,7 +134,9 @@ impl Root {
     /// `InvalidData` for files of another type, `FileTooLarge` for longer ones.
     pub fn read_bounded(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         let file = self.open_regular(path)?;
-        let mut bytes = Vec::new();
+        // One read for a file that keeps its size, and one that finds its end.
+        let length = file.metadata()?.len().min(bytes_max);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 32);
         file.take(bytes_max + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > bytes_max {
             return Err(io::ErrorKind::FileTooLarge.into());

@@ -5,16 +5,18 @@
 //! See fsopen(2), open_tree(2), move_mount(2), mount_setattr(2).
 
 use rustix::fs::{AtFlags, CWD, OFlags};
-use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+mod filesystem;
 mod overlay;
 
+pub use filesystem::{FsContext, errno, new_filesystem};
 pub use overlay::{Layer, Overlay};
 
 /// Attributes of a mount, as `MOUNT_ATTR_…` bits.
@@ -98,128 +100,83 @@ pub struct Change<'a> {
     pub recursive: bool,
 }
 
-/// A file system being configured; [`FsContext::create`] or [`FsContext::open_existing`] makes a mount of it.
-#[derive(Debug)]
-pub struct FsContext {
-    fd: OwnedFd,
-}
-
-impl FsContext {
-    /// A new instance of a file system type.
-    pub fn open(kind: &str) -> io::Result<Self> {
-        Ok(Self {
-            fd: rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?,
-        })
-    }
-    /// Sets an option that has no value.
-    pub fn flag(&self, key: &str) -> io::Result<()> {
-        self.explain(rustix::mount::fsconfig_set_flag(self.fd.as_fd(), key))
-    }
-    /// Sets an option; at most 255 bytes, a limit of the kernel.
-    pub fn string(&self, key: &str, value: impl AsRef<Path>) -> io::Result<()> {
-        self.explain(rustix::mount::fsconfig_set_string(
-            self.fd.as_fd(),
-            key,
-            value.as_ref(),
-        ))
-    }
-    /// Sets an option to a descriptor.
-    pub fn fd(&self, key: &str, value: BorrowedFd<'_>) -> io::Result<()> {
-        self.explain(rustix::mount::fsconfig_set_fd(self.fd.as_fd(), key, value))
-    }
-    /// Creates the file system and a detached mount of it.
-    pub fn create(self, attributes: Attributes) -> io::Result<OwnedFd> {
-        self.explain(rustix::mount::fsconfig_create(self.fd.as_fd()))?;
-        let bits = u32::try_from(attributes.0).map_err(|_| io::Error::from(Errno::INVAL))?;
-        self.explain(rustix::mount::fsmount(
-            self.fd.as_fd(),
-            FsMountFlags::FSMOUNT_CLOEXEC,
-            MountAttrFlags::from_bits_retain(bits),
-        ))
-    }
-    /// What the kernel said, the newest message last; empty if nothing.
-    pub fn messages(&self) -> String {
-        let mut text = String::new();
-        let mut buffer = [0_u8; 512];
-        while let Ok(length) = rustix::io::read(&self.fd, &mut buffer) {
-            let line = String::from_utf8_lossy(&buffer[..length]);
-            // "e overlay: no such layer": a class, then the text.
-            let line = line.trim_end();
-            let line = line.get(2..).unwrap_or(line);
-            if !text.is_empty() {
-                text.push_str("; ");
-            }
-            text.push_str(line);
-            if length == 0 {
-                break;
-            }
+impl Change<'_> {
+    fn to_kernel(self) -> libc::mount_attr {
+        let mut attributes = libc::mount_attr {
+            attr_set: self.set.0,
+            attr_clr: self.clear.0,
+            propagation: self.propagation.map_or(0, Propagation::bits),
+            userns_fd: 0,
+        };
+        if let Some(userns) = self.idmap {
+            attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
+            attributes.userns_fd = userns.as_raw_fd().unsigned_abs().into();
         }
-        text
-    }
-
-    fn explain<T>(&self, result: rustix::io::Result<T>) -> io::Result<T> {
-        result.map_err(|errno| {
-            let error = io::Error::from(errno);
-            let messages = self.messages();
-            if messages.is_empty() {
-                error
-            } else {
-                io::Error::new(error.kind(), Explained { error, messages })
-            }
-        })
+        attributes
     }
 }
 
-/// An errno and what the kernel wrote about it.
-#[derive(Debug)]
-struct Explained {
-    error: io::Error,
-    messages: String,
+/// A detached copy, changed on the way: one call since Linux 6.15.
+pub fn clone_changed(fd: impl AsFd, recursive: bool, change: &Change<'_>) -> io::Result<OwnedFd> {
+    clone_changed_at(fd.as_fd(), Path::new(""), recursive, change)
 }
 
-impl std::fmt::Display for Explained {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = self.error.to_string();
-        let text = text.split(" (os error").next().unwrap_or_default();
-        write!(f, "{} ({})", text.to_lowercase(), self.messages)
-    }
-}
-
-impl std::error::Error for Explained {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// The error number of an error made in this module, also of one that carries the kernel's messages.
-pub fn errno(error: &io::Error) -> Option<i32> {
-    error.raw_os_error().or_else(|| {
-        error
-            .get_ref()?
-            .downcast_ref::<Explained>()?
-            .error
-            .raw_os_error()
-    })
-}
-
-/// A new file system with options as in mount(8): `size=64k`, `ro`-less flags, in order.
-pub fn new_filesystem(
-    kind: &str,
-    source: Option<&str>,
-    options: &[(&str, Option<&str>)],
-    attributes: Attributes,
+/// [`clone_changed`] of an entry of a directory; a symbolic link at the path's end is not followed.
+pub fn clone_changed_at(
+    dir: impl AsFd,
+    path: &Path,
+    recursive: bool,
+    change: &Change<'_>,
 ) -> io::Result<OwnedFd> {
-    let context = FsContext::open(kind)?;
-    if let Some(source) = source {
-        context.string("source", source)?;
-    }
-    for (key, value) in options {
-        match value {
-            Some(value) => context.string(key, value)?,
-            None => context.flag(key)?,
+    const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+    static IS_MISSING: AtomicBool = AtomicBool::new(false);
+    let mut flags =
+        libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_SYMLINK_NOFOLLOW.unsigned_abs();
+    flags |= if path.as_os_str().is_empty() {
+        libc::AT_EMPTY_PATH.unsigned_abs()
+    } else {
+        0
+    };
+    // The same flag says what is copied and what is changed.
+    if recursive == change.recursive && !IS_MISSING.load(Ordering::Relaxed) {
+        flags |= if recursive {
+            libc::AT_RECURSIVE.unsigned_abs()
+        } else {
+            0
+        };
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        let mut attributes = change.to_kernel();
+        // SAFETY: a NUL-terminated path and a live structure of the size that is passed.
+        let fd = unsafe {
+            libc::syscall(
+                SYS_OPEN_TREE_ATTR,
+                dir.as_fd().as_raw_fd(),
+                name.as_ptr(),
+                flags,
+                &raw mut attributes,
+                size_of::<libc::mount_attr>(),
+            )
+        };
+        if fd >= 0 {
+            let fd = i32::try_from(fd).expect("descriptors are small");
+            // SAFETY: the kernel has just made this descriptor.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
         }
+        let error = io::Error::last_os_error();
+        if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+            return Err(error);
+        }
+        IS_MISSING.store(true, Ordering::Relaxed);
     }
-    context.create(attributes)
+    let flags = OpenTreeFlags::AT_SYMLINK_NOFOLLOW
+        | if path.as_os_str().is_empty() {
+            OpenTreeFlags::AT_EMPTY_PATH
+        } else {
+            OpenTreeFlags::empty()
+        };
+    let copy = open_tree(dir.as_fd(), path, recursive, flags)?;
+    self::change(&copy, change)?;
+    Ok(copy)
 }
 
 /// A detached copy of what is mounted at a path of this mount namespace; symbolic links are followed.
@@ -268,13 +225,13 @@ pub fn attach(mount: impl AsFd, target: impl AsFd) -> io::Result<()> {
 }
 
 /// Puts a detached mount over the entry `name` of a directory; a symbolic link is not followed.
-pub fn attach_in(mount: impl AsFd, dir: impl AsFd, name: &str) -> io::Result<()> {
+pub fn attach_in(mount: impl AsFd, dir: impl AsFd, name: impl AsRef<Path>) -> io::Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     Ok(rustix::mount::move_mount(
         mount.as_fd(),
         c"",
         dir.as_fd(),
-        name,
+        name.as_ref(),
         flags,
     )?)
 }
@@ -321,16 +278,7 @@ fn mount_setattr(
     flags: i32,
     change: &Change<'_>,
 ) -> io::Result<()> {
-    let mut attributes = libc::mount_attr {
-        attr_set: change.set.0,
-        attr_clr: change.clear.0,
-        propagation: change.propagation.map_or(0, Propagation::bits),
-        userns_fd: 0,
-    };
-    if let Some(userns) = change.idmap {
-        attributes.attr_set |= libc::MOUNT_ATTR_IDMAP;
-        attributes.userns_fd = userns.as_raw_fd().unsigned_abs().into();
-    }
+    let mut attributes = change.to_kernel();
     // SAFETY: path is NUL-terminated and attributes a live value of the size that is passed.
     let result = unsafe {
         libc::syscall(

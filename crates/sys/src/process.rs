@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// sched_setattr(2)'s structure.
 #[derive(Debug, Clone, Copy, Default)]
@@ -89,12 +90,40 @@ pub unsafe fn close_all_but(keep: &mut [RawFd]) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) })
 }
 
-/// Puts every signal back to its default, and unblocks all: ignored and blocked ones would pass to the executed program.
+/// Which signals are ignored, as far as [`note_ignored_signals`] has found out; all until then.
+static IGNORED: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Finds out which signals this process ignores, so that [`reset_signals`] need not touch the others, here and in forks.
+/// To be called after the last change of dispositions; one of a forked child's own must be followed by another call.
+pub fn note_ignored_signals() {
+    let mut ignored = 0;
+    for signal in 1..=64_u32 {
+        let mut action = [0_u64; 4];
+        // SAFETY: only asks; the kernel fills its structure, which is not longer than this on any architecture.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                std::ptr::null::<u64>(),
+                action.as_mut_ptr(),
+                8,
+            )
+        };
+        // The handler is the first member; 1 is SIG_IGN.
+        if result == 0 && action[0] == 1 {
+            ignored |= 1 << (signal - 1);
+        }
+    }
+    IGNORED.store(ignored, Ordering::Relaxed);
+}
+
+/// Puts every ignored signal back to its default, and unblocks all: ignored and blocked ones would pass to the executed program.
 pub fn reset_signals() {
     // The kernel's own call: libc refuses the two signals that it uses itself, and an inherited SIG_IGN would stay.
     // All zero is SIG_DFL with no flags and an empty mask, in the layout of every architecture.
     let default = [0_u64; 4];
-    for signal in 1..=64 {
+    let ignored = IGNORED.load(Ordering::Relaxed);
+    for signal in (1..=64).filter(|signal| ignored & (1 << (signal - 1)) != 0) {
         // SAFETY: no handler is installed; SIGKILL and SIGSTOP are refused without effect. 8 is the size of the kernel's mask.
         unsafe {
             libc::syscall(

@@ -20,7 +20,7 @@ use crate::outline;
 use crate::plan::{Document, Plan, Start, Stdio};
 use crate::procfs::Proc;
 use crate::program::{self, Program};
-use crate::rootfs::{CgroupView, Place, Rootfs};
+use crate::rootfs::{CgroupView, Place, Rootfs, proc_for};
 use crate::sync::{self, Report};
 use crate::{identity, lsm, settings, sysctl, terminal, validate};
 
@@ -87,11 +87,10 @@ impl Setup<'_> {
     fn prepare(&self, spec: &Spec, linux: &Linux, process: &Process) -> Result<ManuallyDrop<Proc>> {
         self.join_namespaces(linux)?;
         self.set_keyring()?;
-        let proc = Proc::mount().or_else(|error| self.fallback_proc(error))?;
-        let proc = ManuallyDrop::new(proc);
+        let (proc, for_container) = self.open_proc(spec)?;
         self.apply_settings(process, linux, &proc)?;
         self.set_up_network_and_names(spec)?;
-        self.build(spec, linux, process, &proc)?;
+        self.build(spec, linux, process, &proc, for_container)?;
         Ok(proc)
     }
 
@@ -185,6 +184,16 @@ impl Setup<'_> {
         }
     }
 
+    /// A procfs to work with, and the same for the container if it gets one.
+    fn open_proc(&self, spec: &Spec) -> Result<(ManuallyDrop<Proc>, Option<OwnedFd>)> {
+        if let Some(Ok(fd)) = proc_for(spec) {
+            let proc = Proc::from_mount(fd.try_clone()?);
+            return Ok((ManuallyDrop::new(proc), Some(fd)));
+        }
+        let proc = Proc::mount().or_else(|error| self.fallback_proc(error))?;
+        Ok((ManuallyDrop::new(proc), None))
+    }
+
     /// A user namespace without a visible procfs may not mount another one.
     fn fallback_proc(&self, error: Error) -> Result<Proc> {
         match &self.plan.host_proc {
@@ -242,7 +251,14 @@ impl Setup<'_> {
     }
 
     /// Puts the file system together and enters it; the terminal is made on the way, since it lives in there.
-    fn build(&self, spec: &Spec, linux: &Linux, process: &Process, proc: &Proc) -> Result<()> {
+    fn build(
+        &self,
+        spec: &Spec,
+        linux: &Linux,
+        process: &Process,
+        proc: &Proc,
+        for_container: Option<OwnedFd>,
+    ) -> Result<()> {
         let has_mounts = self.spaces.all() & Kind::Mount.flag() != 0;
         let place = if has_mounts {
             Place::OwnNamespace
@@ -259,6 +275,9 @@ impl Setup<'_> {
             !in_user_namespace,
             place,
         )?);
+        if let Some(fd) = for_container {
+            rootfs.use_proc(fd);
+        }
         rootfs.mount_all()?;
         rootfs.set_up_dev()?;
         if let Some(hooks) = &spec.hooks {

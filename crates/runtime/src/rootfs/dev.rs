@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use super::keep::Kept;
 use super::{Rootfs, clean};
 use crate::error::{Context, Error, Result, quoted};
 
@@ -36,10 +37,16 @@ impl Rootfs<'_> {
         if self.placed_at("/dev").is_some_and(|placed| placed.is_bind) {
             return Ok(());
         }
-        let dev = self
-            .root
-            .mkdir_all(Path::new("/dev"), 0o755)
-            .context("error creating /dev")?;
+        // In a tmpfs of ours a name is what it says; anything else is resolved once.
+        let fresh = self.own_tmpfs(Path::new("/dev"));
+        let dev = match fresh {
+            Some(index) => Kept::new(self.placed[index].fd.as_fd().try_clone_to_owned()?),
+            None => Kept::new(
+                self.root
+                    .mkdir_all(Path::new("/dev"), 0o755)
+                    .context("error creating /dev")?,
+            ),
+        };
         let spec_devices = &self.linux.devices;
         for (path, major, minor) in DEFAULT_DEVICES {
             if spec_devices
@@ -57,44 +64,52 @@ impl Rootfs<'_> {
                 uid: None,
                 gid: None,
             };
-            self.make_device(&device)?;
+            self.make_device(&device, &dev)?;
         }
         for device in spec_devices {
-            self.make_device(device)?;
+            self.make_device(device, &dev)?;
         }
-        self.make_links(&dev)
+        self.make_links(&dev, fresh.is_some())
     }
 
-    fn make_device(&mut self, device: &Device) -> Result<()> {
+    fn make_device(&mut self, device: &Device, dev: &Kept) -> Result<()> {
         let path = clean(&device.path);
         // ptmx belongs to the container's own devpts, whatever the configuration says.
         if path == Path::new("/dev/ptmx") {
             return Ok(());
         }
-        self.make_device_at(&path, device)
+        self.make_device_at(&path, device, dev)
             .with_context(|| format!("error creating device nodes: {}", device.path))
     }
 
-    fn make_device_at(&mut self, path: &Path, device: &Device) -> Result<()> {
+    fn make_device_at(&mut self, path: &Path, device: &Device, dev: &Kept) -> Result<()> {
         let (kind, number) = device_number(device)?;
         let name = path
             .file_name()
             .ok_or_else(|| Error::invalid("a device needs a name"))?;
-        let parent = self
-            .root
-            .mkdir_all(path.parent().unwrap_or(Path::new("/")), 0o755)?;
         if !self.can_mknod {
             return self.bind_device(path, device);
         }
+        let other;
+        let parent = match path.parent() {
+            Some(parent) if parent == Path::new("/dev") => dev,
+            parent => {
+                other = Kept::new(
+                    self.root
+                        .mkdir_all(parent.unwrap_or(Path::new("/")), 0o755)?,
+                );
+                &other
+            }
+        };
         let mode = Mode::from_raw_mode(device.file_mode.unwrap_or(0o666) & 0o7777);
-        match rustix::fs::mknodat(&parent, name, kind, mode, number) {
+        match rustix::fs::mknodat(parent, name, kind, mode, number) {
             Ok(()) => {}
             Err(Errno::PERM) => return self.bind_device(path, device),
             // An image may ship a /dev; what it calls a device must be that device.
-            Err(Errno::EXIST) if is_device(&parent, name, kind, number) => return Ok(()),
+            Err(Errno::EXIST) if is_device(parent, name, kind, number) => return Ok(()),
             Err(Errno::EXIST) => {
-                rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
-                rustix::fs::mknodat(&parent, name, kind, mode, number)?;
+                rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
+                rustix::fs::mknodat(parent, name, kind, mode, number)?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -102,7 +117,7 @@ impl Rootfs<'_> {
         if device.uid.unwrap_or(0) != 0 || device.gid.unwrap_or(0) != 0 {
             let owner = Some(Uid::from_raw(device.uid.unwrap_or(0)));
             let group = Some(Gid::from_raw(device.gid.unwrap_or(0)));
-            rustix::fs::chownat(&parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
+            rustix::fs::chownat(parent, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
     }
@@ -152,7 +167,7 @@ impl Rootfs<'_> {
         Err(last)
     }
 
-    fn make_links(&mut self, dev: &OwnedFd) -> Result<()> {
+    fn make_links(&mut self, dev: &Kept, is_fresh: bool) -> Result<()> {
         for (name, target) in LINKS {
             make_link(dev, target, name)?;
         }
@@ -162,9 +177,11 @@ impl Rootfs<'_> {
         {
             make_link(dev, "/proc/kcore", "core")?;
         }
-        match rustix::fs::unlinkat(dev, "ptmx", AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error).context("cannot replace /dev/ptmx"),
+        if !is_fresh {
+            match rustix::fs::unlinkat(dev, "ptmx", AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error).context("cannot replace /dev/ptmx"),
+            }
         }
         rustix::fs::symlinkat("pts/ptmx", dev, "ptmx").context("cannot link /dev/ptmx")
     }
@@ -228,7 +245,7 @@ impl Rootfs<'_> {
     }
 }
 
-fn make_link(dev: &OwnedFd, target: &str, name: &str) -> Result<()> {
+fn make_link(dev: &Kept, target: &str, name: &str) -> Result<()> {
     match rustix::fs::symlinkat(target, dev, name) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(error) => {

@@ -4,101 +4,128 @@
 //! put something in between; everything else beneath the container's root. Only a missing path is passed over.
 
 use gantry_sys::mount::{self, Attributes, Change};
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use rustix::fs::{AtFlags, FileType, OFlags};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
+use super::keep::Kept;
 use super::{Rootfs, clean};
 use crate::error::{Context, Result};
+
+/// A path to hide.
+enum Place<'a> {
+    /// In a procfs or sysfs of ours, whose own entries nobody can change: `dir` is its root.
+    Kernel(BorrowedFd<'a>, PathBuf),
+    /// Anywhere else.
+    Found(Kept),
+}
 
 impl Rootfs<'_> {
     /// Makes `readonlyPaths` read-only and covers `maskedPaths`.
     pub(crate) fn hide(&mut self) -> Result<()> {
         let linux = self.linux;
         for path in &linux.readonly_paths {
-            if let Some(target) = self
-                .find(path)
-                .with_context(|| format!("can't make {path} read-only"))?
-            {
-                make_read_only(&target).with_context(|| format!("can't make {path} read-only"))?;
-            }
+            self.make_read_only(path)
+                .with_context(|| format!("can't make {path} read-only"))?;
         }
         let mut empty = None;
         for path in &linux.masked_paths {
-            if let Some(target) = self
-                .find(path)
-                .with_context(|| format!("can't mask path {path}"))?
-            {
-                self.mask(&target, &mut empty)
-                    .with_context(|| format!("can't mask path {path}"))?;
-            }
+            self.mask(path, &mut empty)
+                .with_context(|| format!("can't mask path {path}"))?;
         }
         Ok(())
     }
 
-    fn find(&self, path: &str) -> Result<Option<OwnedFd>> {
+    fn find(&self, path: &str) -> Result<Option<Place<'_>>> {
         let path = clean(path);
         let nearest = self
             .placed
             .iter()
             .rev()
             .find(|placed| path.starts_with(&placed.destination));
-        let found = match nearest {
-            Some(placed) if matches!(placed.kind.as_str(), "proc" | "sysfs") && !placed.is_bind => {
-                let rest = path
-                    .strip_prefix(&placed.destination)
-                    .unwrap_or(Path::new(""));
-                let rest = if rest.as_os_str().is_empty() {
-                    Path::new(".")
-                } else {
-                    rest
-                };
-                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-                let flags = OFlags::PATH | OFlags::CLOEXEC;
-                rustix::fs::openat2(&placed.fd, rest, flags, Mode::empty(), resolve)
-                    .map_err(std::io::Error::from)
-            }
-            _ => self.root.resolve(&path, OFlags::PATH),
+        if let Some(placed) = nearest
+            && matches!(placed.kind.as_str(), "proc" | "sysfs")
+            && !placed.is_bind
+            && let Ok(rest) = path.strip_prefix(&placed.destination)
+            && !rest.as_os_str().is_empty()
+            && !self
+                .placed
+                .iter()
+                .any(|placed| placed.destination.starts_with(&path))
+        {
+            return Ok(Some(Place::Kernel(placed.fd.as_fd(), rest.to_path_buf())));
+        }
+        found(self.root.resolve(&path, OFlags::PATH))
+            .map(|fd| fd.map(|fd| Place::Found(Kept::new(fd))))
+    }
+
+    /// Covers a path with a read-only copy of itself.
+    fn make_read_only(&self, path: &str) -> Result<()> {
+        let read_only = Change {
+            set: Attributes::READ_ONLY,
+            ..Change::default()
         };
-        match found {
-            Ok(fd) => Ok(Some(fd)),
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
-                Ok(None)
+        match self.find(path)? {
+            None => Ok(()),
+            Some(Place::Kernel(dir, rest)) => {
+                let Some(copy) = found(mount::clone_changed_at(dir, &rest, false, &read_only))?
+                else {
+                    return Ok(());
+                };
+                Ok(mount::attach_in(Kept::new(copy), dir, &rest)?)
             }
-            Err(error) => Err(error.into()),
+            Some(Place::Found(target)) => {
+                // What is mounted below stays visible, and as writable as it was.
+                let copy = Kept::new(mount::clone_fd(&target, true)?);
+                mount::change(&copy, &read_only)?;
+                Ok(mount::attach(&copy, &target)?)
+            }
         }
     }
 
     /// Covers a directory with one shared empty read-only file system, anything else with the null device.
-    fn mask(&mut self, target: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<()> {
-        let is_directory =
-            FileType::from_raw_mode(rustix::fs::fstat(target)?.st_mode) == FileType::Directory;
-        if !is_directory {
-            let cover = mount::clone_fd(self.null_device()?, false)?;
-            return Ok(mount::attach(&cover, target)?);
+    fn mask(&mut self, path: &str, empty: &mut Option<Kept>) -> Result<()> {
+        let Some(place) = self.find(path)? else {
+            return Ok(());
+        };
+        let stat = match &place {
+            Place::Kernel(dir, rest) => rustix::fs::statat(dir, rest, AtFlags::SYMLINK_NOFOLLOW),
+            Place::Found(fd) => rustix::fs::fstat(fd),
+        };
+        let Some(stat) = found(stat.map_err(std::io::Error::from))? else {
+            return Ok(());
+        };
+        let cover = if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            let null = self.null_device()?;
+            Kept::new(mount::clone_fd(null, false)?)
+        } else if let Some(empty) = empty {
+            Kept::new(mount::clone_fd(&*empty, false)?)
+        } else {
+            // The first one is attached itself: before Linux 6.15 only attached mounts can be copied.
+            Kept::new(empty_directory(&self.linux.mount_label)?)
+        };
+        // Looked up again, since the null device may have been made meanwhile; it is the same place for the same path.
+        match self.find(path)? {
+            Some(Place::Kernel(dir, rest)) => mount::attach_in(&cover, dir, &rest)?,
+            Some(Place::Found(target)) => mount::attach(&cover, &target)?,
+            None => return Ok(()),
         }
-        if let Some(empty) = empty {
-            return Ok(mount::attach(mount::clone_fd(empty, false)?, target)?);
+        if empty.is_none() && FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            *empty = Some(cover);
         }
-        // The first one is attached itself: before Linux 6.15 only attached mounts can be copied.
-        let first = empty_directory(&self.linux.mount_label)?;
-        mount::attach(&first, target)?;
-        *empty = Some(first);
         Ok(())
     }
 }
 
-/// Covers a path with a read-only copy of itself.
-fn make_read_only(target: &OwnedFd) -> Result<()> {
-    let copy = mount::clone_fd(target, true)?;
-    mount::change(
-        &copy,
-        &Change {
-            set: Attributes::READ_ONLY,
-            ..Change::default()
-        },
-    )?;
-    Ok(mount::attach(&copy, target)?)
+/// None for what does not exist.
+fn found<T>(result: std::io::Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn empty_directory(label: &str) -> std::io::Result<OwnedFd> {

@@ -7,6 +7,7 @@
 mod cgroup_view;
 mod copy_up;
 mod dev;
+mod keep;
 mod mask;
 mod mounts;
 mod options;
@@ -19,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub(crate) use cgroup_view::CgroupView;
+use keep::Kept;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
@@ -37,6 +39,8 @@ pub(crate) struct Rootfs<'a> {
     placed: Vec<Placed>,
     /// Mounts that become read-only at the end, since something is still put into them.
     read_only_later: Vec<OwnedFd>,
+    /// A procfs that was mounted before, for the container's `/proc`.
+    prepared_proc: Option<OwnedFd>,
     /// The inode that hides files.
     null: Option<OwnedFd>,
     pub(crate) warnings: Vec<String>,
@@ -57,7 +61,7 @@ struct Placed {
     destination: PathBuf,
     kind: String,
     /// The mount's root.
-    fd: OwnedFd,
+    fd: Kept,
     is_bind: bool,
 }
 
@@ -85,9 +89,15 @@ impl<'a> Rootfs<'a> {
             can_mknod,
             placed: Vec::new(),
             read_only_later: Vec::new(),
+            prepared_proc: None,
             null: None,
             warnings: Vec::new(),
         })
+    }
+
+    /// Takes a procfs that was made with [`proc_for`], to be mounted at `/proc`.
+    pub(crate) fn use_proc(&mut self, proc: OwnedFd) {
+        self.prepared_proc = Some(proc);
     }
 
     /// The mount that was made at exactly this place last.
@@ -173,6 +183,17 @@ impl<'a> Rootfs<'a> {
     }
 }
 
+/// The procfs that the configuration wants at `/proc`, if it wants one of its own.
+pub(crate) fn proc_for(spec: &Spec) -> Option<std::io::Result<OwnedFd>> {
+    let mount = spec
+        .mounts
+        .iter()
+        .find(|mount| mount.kind == "proc" && clean(&mount.destination) == Path::new("/proc"))?;
+    let options = options::Options::parse(&mount.options);
+    let is_plain = !options.remount && options.bind.is_none();
+    is_plain.then(|| mounts::new_filesystem(mount, &options, options.set))
+}
+
 /// Attaches the root file system in a mount namespace that nothing done from here on leaves.
 fn put_over_root(plan: &Plan, linux: &Linux) -> Result<()> {
     // Private only if asked for, as runc does: mounts of the host may come in, none goes out.
@@ -191,8 +212,8 @@ fn put_over_root(plan: &Plan, linux: &Linux) -> Result<()> {
         .context("error preparing rootfs: cannot change the propagation of /")?;
     mount::change(&plan.rootfs, &change)
         .context("error preparing rootfs: cannot change the propagation of the rootfs")?;
-    let slash = mount::open_path(Path::new("/"))?;
-    mount::attach(&plan.rootfs, &slash).context("error preparing rootfs: cannot attach the rootfs")
+    mount::attach_at(&plan.rootfs, Path::new("/"))
+        .context("error preparing rootfs: cannot attach the rootfs")
 }
 
 /// Parses `rootfsPropagation`.

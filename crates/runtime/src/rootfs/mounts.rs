@@ -1,11 +1,14 @@
 //! The mounts of the configuration, one after the other.
 
 use gantry_oci::runtime::Mount;
-use gantry_sys::mount::{self, Attributes, Change, PROC_MAGIC, Propagation};
+use gantry_sys::mount::{self, Attributes, Change, FsContext, PROC_MAGIC, Propagation};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use super::keep::Kept;
 use super::options::Options;
 use super::{Placed, Rootfs, clean};
 use crate::error::{Context, Error, Result, quoted};
@@ -24,6 +27,14 @@ const PROC_ALLOWED: [&str; 11] = [
     "/proc/sys/kernel/ns_last_pid",
     "/proc/sys/crypto/fips_enabled",
 ];
+
+/// Where a mount goes.
+pub(super) enum Target {
+    /// Over what a descriptor refers to.
+    Fd(Kept),
+    /// Over an entry of the mount with this index.
+    Entry(usize, OsString),
+}
 
 impl Rootfs<'_> {
     /// Makes all mounts, in order.
@@ -83,22 +94,27 @@ impl Rootfs<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let fd = new_filesystem(mount, options, options.set)
-            .with_context(|| attempt(mount, options, &target))?;
-        self.place(mount, options, fd, &target, false)
+        let target = Target::Fd(Kept::new(target));
+        // The one that init works with is the one that the container gets.
+        let fd = match self.prepared_proc.take() {
+            Some(fd) if mount.kind == "proc" && path == Path::new("/proc") => fd,
+            _ => new_filesystem(mount, options, options.set)
+                .with_context(|| attempt(mount, options, &target))?,
+        };
+        self.put(mount, options, fd, &target, false)
     }
 
     fn mount_filesystem(&mut self, mount: &Mount, options: &Options) -> Result<()> {
         let is_tmpfs = mount.kind == "tmpfs";
         let path = clean(&mount.destination);
         refuse_path_inside_proc(&path)?;
-        let old_mode = if is_tmpfs {
+        let takes_old_mode = is_tmpfs && !options.data.iter().any(|(key, _)| key == "mode");
+        let old_mode = if takes_old_mode {
             self.existing_mode(&path)
         } else {
             None
         };
-        let target = self.root.mkdir_all(&path, 0o755)?;
-        refuse_target_inside_proc(&path, &target)?;
+        let target = self.directory_target(&path)?;
         // Later mounts and devices still need directories in it.
         let is_later = is_tmpfs
             && self.place == super::Place::OwnNamespace
@@ -110,19 +126,45 @@ impl Rootfs<'_> {
         };
         let fd = new_filesystem(mount, options, attributes)
             .with_context(|| attempt(mount, options, &target))?;
-        if let Some(mode) = old_mode
-            && !options.data.iter().any(|(key, _)| key == "mode")
-        {
+        if let Some(mode) = old_mode {
             let dir = open_directory(&fd)?;
             rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode))?;
         }
         if options.copy_up {
-            super::copy_up::copy(&target, &fd).context("tmpcopyup: failed to copy")?;
+            let hidden = self.root.resolve(&path, OFlags::PATH | OFlags::DIRECTORY)?;
+            super::copy_up::copy(&hidden, &fd).context("tmpcopyup: failed to copy")?;
         }
         if is_later {
             self.read_only_later.push(fd.try_clone()?);
         }
-        self.place(mount, options, fd, &target, false)
+        self.put(mount, options, fd, &target, false)
+    }
+
+    /// The directory at `path`, made if it is missing.
+    ///
+    /// In a tmpfs that was made here, and that nobody else can reach yet, an entry is what it is called: no walk is needed.
+    fn directory_target(&self, path: &Path) -> Result<Target> {
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name())
+            && let Some(index) = self.own_tmpfs(parent)
+        {
+            match rustix::fs::mkdirat(&self.placed[index].fd, name, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => return Ok(Target::Entry(index, name.to_owned())),
+                Err(_) => {}
+            }
+        }
+        let target = self.root.mkdir_all(path, 0o755)?;
+        refuse_target_inside_proc(path, &target)?;
+        Ok(Target::Fd(Kept::new(target)))
+    }
+
+    /// The index of the mount that `path` is the root of, if that is a tmpfs of ours.
+    pub(super) fn own_tmpfs(&self, path: &Path) -> Option<usize> {
+        let index = self
+            .placed
+            .iter()
+            .rposition(|placed| path.starts_with(&placed.destination))?;
+        let placed = &self.placed[index];
+        (placed.destination == path && placed.kind == "tmpfs" && !placed.is_bind).then_some(index)
     }
 
     fn existing_mode(&self, path: &Path) -> Option<u32> {
@@ -156,7 +198,9 @@ impl Rootfs<'_> {
         if !shows_proc {
             refuse_target_inside_proc(&path, &target)?;
         }
-        if is_dir != is_directory(&target)? {
+        let has_kind = is_directory(&target)?;
+        let target = Target::Fd(Kept::new(target));
+        if is_dir != has_kind {
             let error = std::io::Error::from_raw_os_error(libc::ENOTDIR);
             return Err(Error::from(error).prefixed(attempt(mount, options, &target)));
         }
@@ -183,16 +227,29 @@ impl Rootfs<'_> {
             };
             mount::change(source, &change).with_context(|| attempt(mount, options, &target))?;
         }
-        self.place(mount, options, source.try_clone()?, &target, true)
+        self.put(mount, options, source.try_clone()?, &target, true)
     }
 
-    /// Puts a finished mount at its target, and sets its propagation there.
+    /// [`Rootfs::put`] at a descriptor.
     pub(super) fn place(
         &mut self,
         mount: &Mount,
         options: &Options,
         fd: OwnedFd,
         target: &OwnedFd,
+        is_bind: bool,
+    ) -> Result<()> {
+        let target = Target::Fd(Kept::new(target.try_clone()?));
+        self.put(mount, options, fd, &target, is_bind)
+    }
+
+    /// Puts a finished mount at its target, and sets its propagation there.
+    fn put(
+        &mut self,
+        mount: &Mount,
+        options: &Options,
+        fd: OwnedFd,
+        target: &Target,
         is_bind: bool,
     ) -> Result<()> {
         if is_bind {
@@ -203,30 +260,20 @@ impl Rootfs<'_> {
             } else {
                 &options.propagation
             };
-            for (kind, recursive) in wanted {
-                let change = Change {
-                    propagation: Some(*kind),
-                    recursive: *recursive,
-                    ..Change::default()
-                };
-                mount::change(&fd, &change).context("cannot change the propagation")?;
-            }
+            set_propagation(&fd, wanted)?;
         }
-        mount::attach(&fd, target).with_context(|| attempt(mount, options, target))?;
+        let attached = match target {
+            Target::Fd(target) => mount::attach(&fd, target),
+            Target::Entry(index, name) => mount::attach_in(&fd, &self.placed[*index].fd, name),
+        };
+        attached.with_context(|| attempt(mount, options, target))?;
         if !is_bind {
-            for (kind, recursive) in &options.propagation {
-                let change = Change {
-                    propagation: Some(*kind),
-                    recursive: *recursive,
-                    ..Change::default()
-                };
-                mount::change(&fd, &change).context("cannot change the propagation")?;
-            }
+            set_propagation(&fd, &options.propagation)?;
         }
         self.placed.push(Placed {
             destination: clean(&mount.destination),
             kind: mount.kind.clone(),
-            fd,
+            fd: Kept::new(fd),
             is_bind,
         });
         Ok(())
@@ -246,7 +293,11 @@ impl Rootfs<'_> {
             clear: options.clear,
             ..Change::default()
         };
-        mount::change(&target, &change).with_context(|| attempt(mount, options, &target))
+        let target = Target::Fd(Kept::new(target));
+        let Target::Fd(fd) = &target else {
+            return Ok(());
+        };
+        mount::change(fd, &change).with_context(|| attempt(mount, options, &target))
     }
 }
 
@@ -290,6 +341,18 @@ fn destination(path: &Path) -> String {
     format!("create mount destination for {} mount", path.display())
 }
 
+fn set_propagation(fd: &OwnedFd, wanted: &[(Propagation, bool)]) -> Result<()> {
+    for (kind, recursive) in wanted {
+        let change = Change {
+            propagation: Some(*kind),
+            recursive: *recursive,
+            ..Change::default()
+        };
+        mount::change(fd, &change).context("cannot change the propagation")?;
+    }
+    Ok(())
+}
+
 fn not_ordinary(mount: &Mount) -> Error {
     Error::invalid(format!(
         "filesystem {} must be mounted on ordinary directory",
@@ -298,12 +361,15 @@ fn not_ordinary(mount: &Mount) -> Error {
 }
 
 /// What runc writes between the two names and the cause.
-pub(super) fn attempt(mount: &Mount, options: &Options, target: &OwnedFd) -> String {
+pub(super) fn attempt(mount: &Mount, options: &Options, target: &Target) -> String {
+    // runc names the descriptor by which it reaches the target; there it is always this one.
+    let number = match target {
+        Target::Fd(fd) => fd.as_fd().as_raw_fd(),
+        Target::Entry(..) => 6,
+    };
     let mut text = format!(
-        "mount {}:{} (via /proc/self/fd/{})",
-        mount.source,
-        mount.destination,
-        target.as_raw_fd()
+        "mount {}:{} (via /proc/self/fd/{number})",
+        mount.source, mount.destination
     );
     if options.legacy_flags != 0 {
         text.push_str(&format!(", flags: 0x{:x}", options.legacy_flags));
@@ -328,28 +394,29 @@ pub(super) fn new_filesystem(
     options: &Options,
     attributes: Attributes,
 ) -> std::io::Result<OwnedFd> {
-    let mut data: Vec<(&str, Option<&str>)> = options
-        .superblock
-        .iter()
-        .map(|name| (*name, None))
-        .collect();
+    let context = FsContext::open(&mount.kind)?;
+    if !mount.source.is_empty() {
+        context.string("source", &mount.source)?;
+    }
+    for name in &options.superblock {
+        context.flag(name)?;
+    }
     if options.set.contains(Attributes::READ_ONLY)
         && !matches!(mount.kind.as_str(), "proc" | "tmpfs")
     {
-        data.push(("ro", None));
+        context.flag("ro")?;
     }
-    data.extend(
-        options
-            .data
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_deref())),
-    );
-    let source = if mount.source.is_empty() {
-        None
-    } else {
-        Some(mount.source.as_str())
-    };
-    mount::new_filesystem(&mount.kind, source, &data, attributes)
+    for (key, value) in &options.data {
+        match value {
+            Some(value) => context.string(key, value)?,
+            // Every devpts is an instance of its own since Linux 4.7.
+            None if key == "newinstance" => {}
+            None => context.flag(key)?,
+        }
+    }
+    let created = context.create(attributes);
+    drop(Kept::new(context.into_fd()));
+    created
 }
 
 pub(super) fn is_directory(fd: impl AsFd) -> Result<bool> {
