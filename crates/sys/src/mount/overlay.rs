@@ -87,18 +87,25 @@ impl Overlay<'_> {
     /// Changes the calling thread's mount namespace and working directory for good.
     fn mount_in_own_namespace(&self) -> io::Result<OwnedFd> {
         use rustix::thread::UnshareFlags;
-        let lowers: Vec<PathBuf> = self.lowers.iter().map(layer_path).collect();
-        let top = lowers.first().ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: neither flag splits the descriptor table, which other threads rely on.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FS | UnshareFlags::NEWNS)? };
-        super::change_at(
-            Path::new("/"),
-            &super::Change {
-                propagation: Some(super::Propagation::Private),
-                recursive: true,
-                ..Default::default()
-            },
-        )?;
+        let private = super::Change {
+            propagation: Some(super::Propagation::Private),
+            recursive: true,
+            ..Default::default()
+        };
+        super::change_at(Path::new("/"), &private)?;
+        let mut places = Places::default();
+        let lowers = self
+            .lowers
+            .iter()
+            .map(|layer| places.path(layer))
+            .collect::<io::Result<Vec<PathBuf>>>()?;
+        let upper = match &self.upper {
+            Some((upper, work)) => Some((places.path(upper)?, places.path(work)?)),
+            None => None,
+        };
+        let top = lowers.first().ok_or(io::ErrorKind::InvalidInput)?;
         let base = common_parent(&lowers);
         rustix::process::chdir(&base)?;
         let mut data = String::from("lowerdir=");
@@ -108,11 +115,11 @@ impl Overlay<'_> {
             }
             data.push_str(&escape(lower.strip_prefix(&base).unwrap_or(lower))?);
         }
-        if let Some((upper, work)) = &self.upper {
+        if let Some((upper, work)) = &upper {
             data.push_str(&format!(
                 ",upperdir={},workdir={}",
-                escape(&layer_path(upper))?,
-                escape(&layer_path(work))?
+                escape(upper)?,
+                escape(work)?
             ));
         }
         for (is_set, word) in [
@@ -158,11 +165,46 @@ fn set_layer(context: &FsContext, key: &str, layer: &Layer<'_>) -> io::Result<()
     }
 }
 
-fn layer_path(layer: &Layer<'_>) -> PathBuf {
-    match layer {
-        Layer::Path(path) => path.to_path_buf(),
-        Layer::Fd(fd) => PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())),
+/// Paths of layers in a mount namespace of this thread alone. A descriptor of the old namespace is of no use there.
+#[derive(Default)]
+struct Places {
+    tmpfs: Option<OwnedFd>,
+    count: u32,
+}
+
+impl Places {
+    fn path(&mut self, layer: &Layer<'_>) -> io::Result<PathBuf> {
+        let fd = match layer {
+            Layer::Path(path) => return Ok(path.to_path_buf()),
+            Layer::Fd(fd) => *fd,
+        };
+        let link = std::fs::read_link(fd_path(fd)?);
+        if let Ok(path) = link
+            && let Ok(there) = super::open_path(&path)
+            && is_same(fd, &there)?
+        {
+            return Ok(path);
+        }
+        // A detached mount, which can be put anywhere; no layer is below /sys, and nobody else sees what this hides.
+        let tmpfs = match &self.tmpfs {
+            Some(tmpfs) => tmpfs,
+            None => {
+                let tmpfs = super::new_filesystem("tmpfs", None, &[], Attributes::NONE)?;
+                super::attach_at(&tmpfs, Path::new("/sys"))?;
+                self.tmpfs.insert(tmpfs)
+            }
+        };
+        let name = self.count.to_string();
+        self.count += 1;
+        rustix::fs::mkdirat(tmpfs, &name, rustix::fs::Mode::RWXU)?;
+        super::attach_in(fd, tmpfs, &name)?;
+        Ok(Path::new("/sys").join(name))
     }
+}
+
+fn is_same(one: BorrowedFd<'_>, other: &OwnedFd) -> io::Result<bool> {
+    let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+    Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn fd_path(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
