@@ -2,9 +2,10 @@
 //!
 //! Read once per invocation, and only this one file: no plugins, no credential programs.
 
-use crate::failure::{Failure, Outcome};
+use crate::output;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The keys that this program reads; others are left alone.
@@ -53,26 +54,25 @@ pub(crate) struct AuthConfig {
 }
 
 impl ConfigFile {
-    /// Reads `config.json` in `directory`; a file that does not exist is empty.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or is not JSON.
-    pub(crate) fn read(directory: &Path) -> Outcome<Self> {
+    /// Reads `config.json` in `directory`; a file that does not exist is empty. One that cannot be used is warned of.
+    pub(crate) fn read(directory: &Path) -> Self {
         let path = directory.join("config.json");
+        let warn = |error: &dyn std::fmt::Display| {
+            let shown = path.display();
+            output::print_error_line(&format!(
+                "WARNING: Error parsing config file ({shown}): {error}"
+            ));
+            Self::default()
+        };
         match std::fs::read(&path) {
-            Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Ok(Self::default()),
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| {
-                Failure::new(format!(
-                    "Error loading config file: {}: {error}",
-                    path.display()
-                ))
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(Self::default()),
-            Err(error) => Err(Failure::new(format!(
-                "Error loading config file: {}: {error}",
-                path.display()
-            ))),
+            Ok(text) if text.iter().all(u8::is_ascii_whitespace) => Self::default(),
+            Ok(text) => serde_json::from_slice(&text).unwrap_or_else(|error| warn(&error)),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Self::default()
+            }
+            Err(error) => warn(&gantry_base::Error::from(error)),
         }
     }
     /// The proxy variables for containers on the daemon at `host`, upper and lower case.

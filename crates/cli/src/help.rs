@@ -63,6 +63,9 @@ pub(crate) fn of_program(program: &str, global_flags: &[Flag]) -> String {
         .map(|group| (group.name, group.about))
         .collect();
     push_rows(&mut text, &groups);
+    if program == "gantry" {
+        push_rows(&mut text, &[("daemon", "Run the daemon")]);
+    }
     text.push_str("\nCommands:\n");
     let mut others: Vec<_> = all
         .into_iter()

@@ -35,15 +35,9 @@ impl Session {
         }
     }
     /// The configuration file.
-    ///
-    /// # Errors
-    /// The file is there, but cannot be read.
-    pub(crate) fn config(&self) -> Outcome<&ConfigFile> {
-        if let Some(config) = self.config.get() {
-            return Ok(config);
-        }
-        let config = ConfigFile::read(&config_file::directory(self.globals.text("config")))?;
-        Ok(self.config.get_or_init(|| config))
+    pub(crate) fn config(&self) -> &ConfigFile {
+        self.config
+            .get_or_init(|| ConfigFile::read(&config_file::directory(self.globals.text("config"))))
     }
     /// The client; it connects with its first request.
     ///
@@ -74,7 +68,7 @@ impl Session {
 
     fn open_client(&self) -> Outcome<Client> {
         self.refuse_tls()?;
-        let config = self.config()?;
+        let config = self.config();
         let endpoint = self.endpoint(config)?;
         let options = Options {
             pinned_version: environment("DOCKER_API_VERSION")

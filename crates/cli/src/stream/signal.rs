@@ -1,9 +1,13 @@
 //! Signals that we get and the container is meant to get.
 
+use crate::failure::Failure;
 use gantry_api::client::{Client, Request, path};
 use std::io;
 use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// So many `INT` or `TERM` end this program.
+const INSISTED: u32 = 3;
 
 /// Numbers and names of what can be caught, other than `CHLD`, `PIPE`, `URG` and the size of the terminal.
 #[cfg(target_os = "linux")]
@@ -53,13 +57,21 @@ impl Signals {
     }
 }
 
-/// Sends every caught signal to the container. Never returns.
-pub(crate) async fn forward(client: &Client, id: &str, signals: Option<Signals>) {
+/// Sends every caught signal to the container. Ends only when the user insists, with the third `INT` or `TERM`: a container
+/// may ignore them.
+pub(crate) async fn forward(client: &Client, id: &str, signals: Option<Signals>) -> Failure {
     let Some(mut signals) = signals else {
         return std::future::pending().await;
     };
+    let mut insisted = 0;
     loop {
         let name = signals.next().await;
+        if matches!(name, "INT" | "TERM") {
+            insisted += 1;
+        }
+        if insisted == INSISTED {
+            return Failure::new("\ngot 3 SIGTERM/SIGINTs, forcefully exiting");
+        }
         let request = Request::post(path("containers", id, "kill")).query("signal", name);
         // A container that has just ended cannot be signalled, and that is fine.
         if let Ok(answer) = client.send(request).await {

@@ -46,7 +46,7 @@ async fn attach(session: &Session, given: &Given) -> Outcome {
     let has_stdin = !given.bool("no-stdin");
     terminal::check_tty(has_stdin, tty)?;
     let detach_keys = match given.text("detach-keys") {
-        "" => session.config()?.detach_keys.clone(),
+        "" => session.config().detach_keys.clone(),
         keys => keys.to_owned(),
     };
     let attached = Attached {
@@ -64,7 +64,7 @@ async fn attach(session: &Session, given: &Given) -> Outcome {
     tokio::select! {
         biased;
         outcome = attached_until_end(client, name, &attached, end) => outcome,
-        () = stream::forward(client, name, signals) => Ok(()),
+        failure = stream::forward(client, name, signals) => Err(failure),
     }
 }
 

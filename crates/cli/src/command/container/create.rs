@@ -66,7 +66,7 @@ pub(super) fn read_request(
     }
     refuse_windows_flags(given)?;
     let host = session.client()?.endpoint().to_string();
-    let proxy = session.config()?.proxy_variables(&host);
+    let proxy = session.config().proxy_variables(&host);
     let (image, arguments) = given
         .arguments
         .split_first()

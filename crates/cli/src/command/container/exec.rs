@@ -60,7 +60,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let variables =
         value::read_pairs(given.list("env-file"), &expanded, true).map_err(Failure::new)?;
     let detach_keys = match given.text("detach-keys") {
-        "" => session.config()?.detach_keys.clone(),
+        "" => session.config().detach_keys.clone(),
         keys => keys.to_owned(),
     };
     let tty = given.bool("tty");

@@ -47,7 +47,7 @@ fn flags() -> Vec<Flag> {
 fn run(session: &Session, given: &Given) -> Outcome {
     let quiet = given.bool("quiet");
     let format = match given.text("format") {
-        "" => session.config()?.ps_format.clone(),
+        "" => session.config().ps_format.clone(),
         format => {
             if quiet {
                 output::print_error_line(

@@ -36,7 +36,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     if !given.bool("force") && !confirm(question) {
         return Ok(());
     }
-    let mut filters = session.config()?.prune_filters.clone();
+    let mut filters = session.config().prune_filters.clone();
     filters.extend_from_slice(given.list("filter"));
     let filters = filter::to_query(&filters);
     let client = session.client()?;

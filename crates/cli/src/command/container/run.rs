@@ -75,7 +75,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         tokio::select! {
             biased;
             outcome = run_attached(session, given, &config, &id) => outcome,
-            () = stream::forward(client, &id, signals) => Ok(()),
+            failure = stream::forward(client, &id, signals) => Err(failure),
         }
     })
 }
@@ -102,7 +102,7 @@ async fn run_attached(
 ) -> Outcome {
     let client = session.client()?;
     let detach_keys = match given.text("detach-keys") {
-        "" => session.config()?.detach_keys.clone(),
+        "" => session.config().detach_keys.clone(),
         keys => keys.to_owned(),
     };
     let attached = Attached {

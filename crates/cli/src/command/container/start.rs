@@ -76,7 +76,7 @@ async fn start_attached(session: &Session, given: &Given, name: &str) -> Outcome
     let id = container.get("Id").str();
     let tty = container.at(&["Config", "Tty"]).bool();
     let detach_keys = match given.text("detach-keys") {
-        "" => session.config()?.detach_keys.clone(),
+        "" => session.config().detach_keys.clone(),
         keys => keys.to_owned(),
     };
     let attached = Attached {
@@ -102,6 +102,6 @@ async fn start_attached(session: &Session, given: &Given, name: &str) -> Outcome
     tokio::select! {
         biased;
         outcome = whole => outcome,
-        () = stream::forward(client, id, signals) => Ok(()),
+        failure = stream::forward(client, id, signals) => Err(failure),
     }
 }

@@ -48,10 +48,7 @@ fn flags() -> Vec<Flag> {
 
 fn run(session: &Session, given: &Given) -> Outcome {
     let client = session.client()?;
-    let format = match (
-        given.text("format"),
-        session.config()?.stats_format.as_str(),
-    ) {
+    let format = match (given.text("format"), session.config().stats_format.as_str()) {
         ("" | "table", "") | ("table", _) => TABLE.to_owned(),
         ("", configured) => configured.to_owned(),
         (format, _) => format.to_owned(),

@@ -52,8 +52,8 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let quiet = given.bool("quiet");
     let digests = given.bool("digests");
     let format = match given.text("format") {
-        "" if !quiet && !session.config()?.images_format.is_empty() => {
-            session.config()?.images_format.clone()
+        "" if !quiet && !session.config().images_format.is_empty() => {
+            session.config().images_format.clone()
         }
         "" => "table".into(),
         format => format.to_owned(),

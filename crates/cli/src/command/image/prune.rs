@@ -47,7 +47,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
     }
     let mut filters = given.list("filter").to_vec();
     filters.push(format!("dangling={}", !all));
-    filters.extend(session.config()?.prune_filters.iter().cloned());
+    filters.extend(session.config().prune_filters.iter().cloned());
     let request = Request::post("/images/prune").query("filters", filter::to_query(&filters));
     let client = session.client()?;
     session.block_on(async {

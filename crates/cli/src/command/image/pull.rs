@@ -120,7 +120,7 @@ fn credentials(session: &Session, domain: &str) -> Outcome<Option<String>> {
     } else {
         domain
     };
-    let auths = &session.config()?.auths;
+    let auths = &session.config().auths;
     let bare = |name: &str| {
         let name = name
             .trim_start_matches("https://")

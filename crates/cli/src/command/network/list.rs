@@ -49,8 +49,8 @@ fn flags() -> Vec<Flag> {
 fn run(session: &Session, given: &Given) -> Outcome {
     let quiet = given.bool("quiet");
     let format = match given.text("format") {
-        "" if !quiet && !session.config()?.networks_format.is_empty() => {
-            session.config()?.networks_format.clone()
+        "" if !quiet && !session.config().networks_format.is_empty() => {
+            session.config().networks_format.clone()
         }
         "" | "table" if quiet => "{{.ID}}".to_owned(),
         "" | "table" => TABLE.to_owned(),

@@ -49,8 +49,8 @@ fn flags() -> Vec<Flag> {
 fn run(session: &Session, given: &Given) -> Outcome {
     let quiet = given.bool("quiet");
     let format = match given.text("format") {
-        "" if !quiet && !session.config()?.volumes_format.is_empty() => {
-            session.config()?.volumes_format.clone()
+        "" if !quiet && !session.config().volumes_format.is_empty() => {
+            session.config().volumes_format.clone()
         }
         "" | "table" if quiet => "{{.Name}}".to_owned(),
         "" | "table" => TABLE.to_owned(),
