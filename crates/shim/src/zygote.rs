@@ -55,11 +55,10 @@ fn prepare() -> Result<(OwnedFd, Inherited)> {
         ));
     }
     let control = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).map_err(std::io::Error::from)?;
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-        .map_err(std::io::Error::from)
-        .context("cannot open /dev/null")?;
+    // Containers without input get this descriptor: for reading only, as from other runtimes.
+    let null = open_null(OFlags::RDONLY)?;
     rustix::stdio::dup2_stdin(&null).map_err(std::io::Error::from)?;
-    rustix::stdio::dup2_stdout(&null).map_err(std::io::Error::from)?;
+    rustix::stdio::dup2_stdout(open_null(OFlags::WRONLY)?).map_err(std::io::Error::from)?;
 
     harden()?;
     let mut roots = Roots::open().context("cannot open the cgroup hierarchies")?;
@@ -73,6 +72,12 @@ fn prepare() -> Result<(OwnedFd, Inherited)> {
             roots: Arc::new(roots),
         },
     ))
+}
+
+fn open_null(flags: OFlags) -> Result<OwnedFd> {
+    rustix::fs::open("/dev/null", flags | OFlags::CLOEXEC, Mode::empty())
+        .map_err(std::io::Error::from)
+        .context("cannot open /dev/null")
 }
 
 /// Settings that forks inherit.
@@ -93,6 +98,8 @@ fn harden() -> Result<()> {
         // Shims that end while the zygote lives vanish by themselves.
         libc::SIGCHLD,
     ]);
+    // So that no container's process has to reset all 64.
+    gantry_sys::process::note_ignored_signals();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(())
 }
