@@ -5,6 +5,7 @@
 //! it every fourth first connection loses its SYN and takes a second. No device is ever moved, and none is deleted here on
 //! the way of a start or a stop: closing the namespace takes the pair with it.
 
+use crate::announce;
 use crate::link::{self, MacAddress};
 use crate::netlink::{Refusal, Socket};
 use crate::{route, sysctl};
@@ -153,6 +154,7 @@ impl Endpoint {
             LinkAttribute::Mtu(self.mtu),
             LinkAttribute::NumTxQueues(1),
             LinkAttribute::NumRxQueues(1),
+            LinkAttribute::TxQueueLen(0),
             LinkAttribute::NetNsFd(namespace.as_raw_fd()),
         ];
         let mut pair = LinkMessage::default();
@@ -163,6 +165,7 @@ impl Endpoint {
             LinkAttribute::Mtu(self.mtu),
             LinkAttribute::NumTxQueues(1),
             LinkAttribute::NumRxQueues(1),
+            LinkAttribute::TxQueueLen(0),
             LinkAttribute::Controller(bridge_index),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Veth),
@@ -254,6 +257,10 @@ fn attach_here(
         .batch(configuration(endpoint, index))
         .map_err(|refusal| describe(endpoint, index, refusal))?;
     link::settle(host, host_name)?;
+    // Only now: before the bridge forwards for the new port, nobody would hear it.
+    if let Some(v4) = endpoint.v4 {
+        announce::announce(index, endpoint.mac, v4.addr())?;
+    }
     Ok(Attached {
         container_index: index,
     })

@@ -5,6 +5,7 @@
 //! under a name that the caller gives. Knows neither containers nor Docker's names. Start reading at [`endpoint`] (the hot
 //! path of a start) and [`firewall`] (the one table).
 
+mod announce;
 pub mod bridge;
 pub mod conntrack;
 pub mod endpoint;

@@ -129,7 +129,7 @@ impl Socket {
     }
 
     /// Sends a request without the ack flag, so that the answer itself is the only reply.
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
         bytes: &[u8],
         mut answer: impl FnMut(&[u8]) -> Result<(), Refusal>,
@@ -308,7 +308,7 @@ impl Socket {
 }
 
 impl Refusal {
-    fn new(errno: i32) -> Self {
+    pub(crate) fn new(errno: i32) -> Self {
         Self {
             index: 0,
             errno,

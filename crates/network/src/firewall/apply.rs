@@ -18,6 +18,8 @@ const NLM_F_ACK: u16 = 0x4;
 pub struct Firewall {
     table: String,
     pub(super) socket: Socket,
+    /// The state of all tables in which this one was found intact.
+    pub(super) intact_generation: Option<u32>,
 }
 
 impl Firewall {
@@ -35,6 +37,7 @@ impl Firewall {
         Ok(Self {
             table: table.to_owned(),
             socket: Socket::netfilter()?,
+            intact_generation: None,
         })
     }
 

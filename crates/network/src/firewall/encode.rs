@@ -24,7 +24,9 @@ pub(super) const GET_RULE: u8 = 7;
 pub(super) const DELETE_RULE: u8 = 8;
 const NEW_SET: u8 = 9;
 pub(super) const NEW_ELEMENT: u8 = 12;
+pub(super) const GET_ELEMENT: u8 = 13;
 pub(super) const DELETE_ELEMENT: u8 = 14;
+pub(super) const GET_GENERATION: u8 = 16;
 
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;

@@ -9,6 +9,7 @@ mod apply;
 mod encode;
 mod expression;
 mod foreign;
+mod intact;
 mod render;
 mod ruleset;
 

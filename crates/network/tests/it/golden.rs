@@ -215,6 +215,63 @@ fn listed() -> String {
     String::from_utf8(output.stdout).expect("is text")
 }
 
+#[test]
+fn changes_by_others_are_noticed_and_mended() {
+    if !has_nft() {
+        return;
+    }
+    on_host(|_| {
+        let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
+        let desired = everything();
+        let ruleset = render(&desired);
+        assert!(
+            !firewall.is_intact(&ruleset).expect("can look"),
+            "there is no table yet"
+        );
+        firewall.apply(&ruleset).expect("the table is accepted");
+        for harmless in [
+            "add table inet other",
+            "flush table inet other",
+            "add element inet gtest ports_v4 { tcp . 1 : 10.0.0.1 . 1 }",
+        ] {
+            nft(harmless);
+            assert!(
+                firewall.is_intact(&ruleset).expect("can look"),
+                "{harmless}"
+            );
+        }
+        firewall
+            .remove_ports(&desired.ports)
+            .expect("are taken back");
+        assert!(
+            firewall.is_intact(&ruleset).expect("can look"),
+            "ports come and go"
+        );
+        for harm in [
+            "flush ruleset",
+            "flush table inet gtest",
+            "flush chain inet gtest guard",
+            "add rule inet gtest forward accept",
+            "flush set inet gtest bridges",
+            "flush map inet gtest forward_to",
+            "add chain inet gtest mine",
+        ] {
+            nft(harm);
+            assert!(!firewall.is_intact(&ruleset).expect("can look"), "{harm}");
+            assert!(
+                !firewall.is_intact(&ruleset).expect("can look"),
+                "{harm}, asked again"
+            );
+            firewall.apply(&ruleset).expect("the table is accepted");
+            assert!(
+                firewall.is_intact(&ruleset).expect("can look"),
+                "after {harm} was mended"
+            );
+        }
+        assert_eq!(blocks(&listed()), blocks(&ruleset.text("gtest")));
+    });
+}
+
 /// Sets and chains, in order of their names: the kernel lists chains that stayed before new ones.
 fn blocks(text: &str) -> Vec<Vec<String>> {
     let mut blocks: Vec<_> = text
