@@ -47,7 +47,6 @@ fn surroundings() {
         "ls /sys/class/net; cat /etc/resolv.conf | wc -l",
     );
     pair.same_script("--network host --uts host", "test -d /proc/1; echo $?");
-    pair.same_script("--init", "cat /proc/1/comm | wc -l; ps | wc -l");
     pair.same_script("--ulimit nofile=100:200 --sysctl net.ipv4.ip_forward=0 --shm-size 1m", "ulimit -n; ulimit -Hn; cat /proc/sys/net/ipv4/ip_forward; df -k /dev/shm | tail -1 | awk '{print $2}'");
     pair.same_script(
         "-v /etc/hostname:/given:ro --mount type=tmpfs,dst=/t",
