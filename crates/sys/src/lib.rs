@@ -15,6 +15,7 @@ pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod netns;
+pub mod packet;
 pub mod pidfd;
 pub mod process;
 pub mod seccomp;

@@ -98,6 +98,6 @@ impl Arch {
 
     /// Whether arguments are 32 bits wide; conditions then look at the low half alone, as libseccomp's do.
     pub(super) fn narrow(self) -> bool {
-        matches!(self, Self::X86 | Self::Arm)
+        matches!(self, Self::X86 | Self::X32 | Self::Arm)
     }
 }

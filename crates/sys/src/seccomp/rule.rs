@@ -39,7 +39,7 @@ pub(super) struct Filter {
 #[derive(Debug)]
 pub(super) struct Rule {
     /// Rows of the call table.
-    pub(super) calls: Vec<&'static [i32; 5]>,
+    pub(super) calls: Vec<&'static (&'static str, [i32; 5])>,
     pub(super) action: u32,
     /// One of these has to match; within one, every condition.
     pub(super) alternatives: Vec<Vec<Condition>>,
@@ -127,14 +127,6 @@ impl Rule {
             many if repeated => many.into_iter().map(|one| vec![one]).collect(),
             all => vec![all],
         };
-        let multiplexed = if alternatives.is_empty() {
-            rule.names
-                .iter()
-                .filter_map(|name| multiplexed(name))
-                .collect()
-        } else {
-            Vec::new()
-        };
         Ok(Self {
             calls: rule
                 .names
@@ -144,7 +136,11 @@ impl Rule {
             action,
             alternatives,
             redundant: action == default,
-            multiplexed,
+            multiplexed: rule
+                .names
+                .iter()
+                .filter_map(|name| multiplexed(name))
+                .collect(),
         })
     }
 }

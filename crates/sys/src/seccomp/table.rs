@@ -13,13 +13,49 @@ pub(super) fn number(name: &str, arch: Arch) -> Option<u32> {
     in_row(&CALLS[row].1, arch)
 }
 
-/// Whether any architecture has a call of this name.
-pub(super) fn find(name: &str) -> Option<&'static [i32; 5]> {
+/// The call of this name, if any architecture has it.
+pub(super) fn find(name: &str) -> Option<&'static (&'static str, [i32; 5])> {
     CALLS
         .binary_search_by(|(known, _)| (*known).cmp(name))
         .ok()
-        .map(|row| &CALLS[row].1)
+        .map(|row| &CALLS[row])
 }
+
+/// Whether the kernel takes this argument as 32 bits, whatever the upper half of the register holds.
+pub(super) fn takes_32_bits(name: &str, argument: u32) -> bool {
+    NARROW_ARGUMENTS
+        .iter()
+        .any(|(known, arguments)| *known == name && arguments.contains(&argument))
+}
+
+/// Arguments of type `int`, `unsigned int`, `pid_t` and the like, of the calls whose arguments profiles look at.
+/// A comparison of all 64 bits would be passed by with something in the upper half, as CVE-2017-5226 and CVE-2019-10063 did.
+static NARROW_ARGUMENTS: [(&str, &[u32]); 24] = [
+    ("bpf", &[0, 2]),
+    ("clock_adjtime", &[0]),
+    ("clock_settime", &[0]),
+    ("fcntl", &[0, 1]),
+    ("fcntl64", &[0, 1]),
+    ("getsockopt", &[0, 1, 2]),
+    ("ioctl", &[0, 1]),
+    ("ioprio_set", &[0, 1, 2]),
+    ("keyctl", &[0]),
+    ("kill", &[0, 1]),
+    ("madvise", &[2]),
+    ("memfd_create", &[1]),
+    ("open", &[1, 2]),
+    ("openat", &[0, 2, 3]),
+    ("perf_event_open", &[1, 2, 3]),
+    ("personality", &[0]),
+    ("prctl", &[0]),
+    ("seccomp", &[0, 1]),
+    ("setns", &[0, 1]),
+    ("setsockopt", &[0, 1, 2, 4]),
+    ("socket", &[0, 1, 2]),
+    ("socketcall", &[0]),
+    ("socketpair", &[0, 1, 2]),
+    ("userfaultfd", &[0]),
+];
 
 /// The number in a row that [`find`] found.
 pub(super) fn in_row(row: &[i32; 5], arch: Arch) -> Option<u32> {

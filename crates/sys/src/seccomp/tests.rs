@@ -1,5 +1,7 @@
 //! Runs compiled programs in an interpreter of classic BPF and compares every answer with a naive reading of the document.
 
+use std::collections::HashMap;
+
 use gantry_oci::capability;
 use gantry_oci::runtime::{Seccomp, SeccompArg, SeccompRule};
 
@@ -73,6 +75,7 @@ struct Naive<'a> {
     rules: Vec<(Vec<u32>, u32, &'a [SeccompArg])>,
     /// Greatest number that is named, where newer ones get ENOSYS.
     newest: Option<u32>,
+    names: HashMap<u32, &'static str>,
 }
 
 impl<'a> Naive<'a> {
@@ -114,11 +117,15 @@ impl<'a> Naive<'a> {
         let newest = named.max().copied().filter(|_| !permissive);
         rules.retain(|(_, action, _)| *action != default);
         rules.sort_by_key(|(.., args)| !args.is_empty());
+        let names = table::CALLS
+            .iter()
+            .filter_map(|(name, _)| Some((table::number(name, arch)?, *name)));
         Self {
             arch,
             default,
             rules,
             newest,
+            names: names.collect(),
         }
     }
 
@@ -129,12 +136,18 @@ impl<'a> Naive<'a> {
     }
 
     fn answer(&self, number: u32, arguments: [u64; 6]) -> u32 {
-        let width = if matches!(self.arch, Arch::X86 | Arch::Arm) {
-            u64::from(u32::MAX)
-        } else {
-            u64::MAX
+        let takes_32_bits = |arg: &SeccompArg| {
+            let name = self.names.get(&number);
+            name.is_some_and(|name| table::takes_32_bits(name, arg.index))
         };
         let holds = |arg: &SeccompArg| {
+            let narrow =
+                matches!(self.arch, Arch::X86 | Arch::X32 | Arch::Arm) || takes_32_bits(arg);
+            let width = if narrow {
+                u64::from(u32::MAX)
+            } else {
+                u64::MAX
+            };
             let (given, wanted) = (
                 arguments[usize::try_from(arg.index).expect("below 6")] & width,
                 arg.value & width,
@@ -614,4 +627,28 @@ fn what_is_wrong_or_unsupported_is_refused_by_name() {
     other.flags = vec!["FAST".to_owned()];
     assert_eq!(refusal(&other), "seccomp flag FAST is not known");
     assert_eq!(compile(&Seccomp::default()).expect("is valid"), None);
+}
+
+#[test]
+fn what_the_kernel_cuts_off_does_not_get_past_a_condition() {
+    let document = profile::default(&[], Arch::X86_64, (6, 18));
+    let program = compiled(&document);
+    let answer = |name: &str, first: u64| {
+        let number = table::number(name, Arch::X86_64).expect("is a call");
+        let data = Data {
+            number,
+            audit: Arch::X86_64.audit(),
+            arguments: [first, 0, 0, 0, 0, 0],
+        };
+        run(&program, &data)
+    };
+    // As an int this is AF_ALG, though as 64 bits it is greater than AF_VSOCK.
+    assert_eq!(answer("socket", 1 << 32 | 38), EPERM);
+    assert_eq!(answer("socket", 1 << 32 | 2), ALLOW);
+    assert_eq!(
+        answer("clone", 1 << 32 | 0x11),
+        ALLOW,
+        "no bit of a namespace"
+    );
+    assert_eq!(answer("clone", 1 << 32 | 0x1000_0011), EPERM);
 }

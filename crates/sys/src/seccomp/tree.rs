@@ -20,7 +20,15 @@ const CANCELLED: u32 = u32::MAX;
 enum Decision {
     Return(u32),
     /// The first alternative that matches decides, else the last value.
-    Check(Vec<(Vec<Condition>, u32)>, u32),
+    Check(Vec<(Vec<Comparison>, u32)>, u32),
+}
+
+/// A condition as it is checked for one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Comparison {
+    condition: Condition,
+    /// Whether the low half alone counts.
+    narrow: bool,
 }
 
 /// Numbers from `start` to the next range.
@@ -39,7 +47,7 @@ pub(super) fn program(filter: &Filter) -> Vec<Instruction> {
         if audits[..at].contains(audit) {
             continue;
         }
-        let tree = block(&mut program, &ranges(filter, *audit), narrow(*audit));
+        let tree = block(&mut program, &ranges(filter, *audit));
         blocks.push((*audit, program.load(OFFSET_NUMBER, tree)));
     }
     // Calls of any other architecture end the thread, as with libseccomp.
@@ -49,12 +57,6 @@ pub(super) fn program(filter: &Filter) -> Vec<Instruction> {
     }
     program.load(OFFSET_ARCH, next);
     program.finish()
-}
-
-fn narrow(audit: u32) -> bool {
-    Arch::ALL
-        .iter()
-        .any(|arch| arch.audit() == audit && arch.narrow())
 }
 
 /// All numbers of the architecture, and of x32 where it shares the audit number.
@@ -124,18 +126,24 @@ fn decisions(filter: &Filter, arch: Arch) -> (BTreeMap<u32, Decision>, Option<u3
     let mut decisions: BTreeMap<u32, Decision> = BTreeMap::new();
     let mut last = None;
     for rule in &filter.rules {
-        for number in rule.calls.iter().filter_map(|row| table::in_row(row, arch)) {
+        for (name, row) in &rule.calls {
+            let Some(number) = table::in_row(row, arch) else {
+                continue;
+            };
             if number < ARM_PRIVATE || arch != Arch::Arm {
                 last = last.max(Some(number));
             }
             if !rule.redundant {
-                decide(
-                    &mut decisions,
-                    number,
-                    rule.action,
-                    &rule.alternatives,
-                    filter.default,
-                );
+                let compare = |condition: &Condition| Comparison {
+                    condition: *condition,
+                    narrow: arch.narrow() || table::takes_32_bits(name, condition.argument),
+                };
+                let alternatives = rule.alternatives.iter();
+                let checks =
+                    alternatives.map(|all| (all.iter().map(compare).collect(), rule.action));
+                let entry = decisions.entry(number);
+                let decision = entry.or_insert_with(|| Decision::Check(Vec::new(), filter.default));
+                decision.add(checks.collect(), rule.action);
             }
         }
         if arch == Arch::X86 && !rule.redundant {
@@ -145,61 +153,72 @@ fn decisions(filter: &Filter, arch: Arch) -> (BTreeMap<u32, Decision>, Option<u3
     (decisions, last)
 }
 
+/// What libseccomp does with such a rule, pointless as it is: the call's number takes the place of a condition on the
+/// first argument, the others are held against the multiplexer's own arguments.
 fn multiplexed(decisions: &mut BTreeMap<u32, Decision>, rule: &Rule, default: u32) {
     for call in &rule.multiplexed {
         let number = table::number(call.through, Arch::X86).expect("x86 has both multiplexers");
-        let condition = Condition {
-            argument: 0,
-            operator: Operator::Equal,
-            value: call.number,
+        let is_call = Comparison {
+            condition: Condition {
+                argument: 0,
+                operator: Operator::Equal,
+                value: call.number,
+            },
+            narrow: true,
         };
-        decide(decisions, number, rule.action, &[vec![condition]], default);
+        let narrow = |condition: &Condition| Comparison {
+            condition: *condition,
+            narrow: true,
+        };
+        let with_others = |all: &Vec<Condition>| {
+            let others = all.iter().filter(|condition| condition.argument != 0);
+            let checks = std::iter::once(is_call.clone()).chain(others.map(narrow));
+            (checks.collect(), rule.action)
+        };
+        let checks = if rule.alternatives.is_empty() {
+            vec![(vec![is_call.clone()], rule.action)]
+        } else {
+            rule.alternatives.iter().map(with_others).collect()
+        };
+        let decision = decisions
+            .entry(number)
+            .or_insert_with(|| Decision::Check(Vec::new(), default));
+        decision.add(checks, rule.action);
     }
 }
 
-fn decide(
-    decisions: &mut BTreeMap<u32, Decision>,
-    number: u32,
-    action: u32,
-    alternatives: &[Vec<Condition>],
-    default: u32,
-) {
-    let entry = decisions
-        .entry(number)
-        .or_insert_with(|| Decision::Check(Vec::new(), default));
-    // Among equals the first rule decides; one without conditions is above all that have some.
-    if let Decision::Check(checks, _) = entry {
-        if alternatives.is_empty() {
-            *entry = Decision::Return(action);
-        } else {
-            checks.extend(
-                alternatives
-                    .iter()
-                    .map(|conditions| (conditions.clone(), action)),
-            );
+impl Decision {
+    /// One more rule. Among equals the first decides; one without conditions is above all that have some.
+    fn add(&mut self, more: Vec<(Vec<Comparison>, u32)>, action: u32) {
+        if let Self::Check(checks, _) = self {
+            if more.is_empty() {
+                *self = Self::Return(action);
+            } else {
+                checks.extend(more);
+            }
         }
     }
 }
 
-fn block(program: &mut Program, ranges: &[Range], narrow: bool) -> Label {
+fn block(program: &mut Program, ranges: &[Range]) -> Label {
     if let [one] = ranges {
-        return leaf(program, &one.decision, narrow);
+        return leaf(program, &one.decision);
     }
     let (low, high) = ranges.split_at(ranges.len() / 2);
-    let above = block(program, high, narrow);
-    let below = block(program, low, narrow);
+    let above = block(program, high);
+    let below = block(program, low);
     program.branch(JUMP_GREATER_EQUAL, high[0].start, above, below)
 }
 
-fn leaf(program: &mut Program, decision: &Decision, narrow: bool) -> Label {
+fn leaf(program: &mut Program, decision: &Decision) -> Label {
     match decision {
         Decision::Return(value) => program.ret(*value),
         Decision::Check(alternatives, otherwise) => {
             let mut next = program.ret(*otherwise);
             for (conditions, action) in alternatives.iter().rev() {
                 let mut holds = program.ret(*action);
-                for condition in conditions.iter().rev() {
-                    holds = check(program, condition, narrow, holds, next);
+                for comparison in conditions.iter().rev() {
+                    holds = check(program, comparison, holds, next);
                 }
                 next = holds;
             }
@@ -209,13 +228,8 @@ fn leaf(program: &mut Program, decision: &Decision, narrow: bool) -> Label {
 }
 
 /// One comparison, high half first.
-fn check(
-    program: &mut Program,
-    condition: &Condition,
-    narrow: bool,
-    then: Label,
-    otherwise: Label,
-) -> Label {
+fn check(program: &mut Program, comparison: &Comparison, then: Label, otherwise: Label) -> Label {
+    let Comparison { condition, narrow } = comparison;
     let low = OFFSET_ARGUMENTS + 8 * condition.argument;
     let (low, high) = if cfg!(target_endian = "big") {
         (low + 4, low)
@@ -236,7 +250,7 @@ fn check(
     let compared = program.branch(code, value_low, then, otherwise);
     let compared = mask.map_or(compared, |(mask_low, _)| program.and(mask_low, compared));
     let compared = program.load(low, compared);
-    if narrow {
+    if *narrow {
         return compared;
     }
     let same = program.branch(JUMP_EQUAL, value_high, compared, otherwise);
