@@ -29,6 +29,8 @@ pub struct Host {
     pub swap_limit: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
+    /// Capabilities that this daemon can give: its own bounding set.
+    pub capabilities: Vec<&'static str>,
     /// Whether time namespaces exist.
     pub time_namespaces: bool,
     /// The kernel's id of this boot.
@@ -83,6 +85,7 @@ impl Host {
             cgroup_controllers,
             swap_limit,
             apparmor: text("/sys/module/apparmor/parameters/enabled") == "Y",
+            capabilities: bounding_set(&text("/proc/self/status")),
             time_namespaces: Path::new("/proc/self/ns/time").exists(),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
         }
@@ -94,6 +97,17 @@ impl Host {
             .iter()
             .any(|controller| controller == name)
     }
+}
+
+fn bounding_set(status: &str) -> Vec<&'static str> {
+    let mask = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok());
+    let mask = mask.unwrap_or(u64::MAX);
+    (0..64)
+        .filter(|number| mask >> number & 1 == 1)
+        .filter_map(gantry_oci::capability::name)
+        .collect()
 }
 
 fn parse_kernel_version(release: &str) -> (u32, u32) {
@@ -142,6 +156,14 @@ mod tests {
         assert_eq!(parse_kernel_version("6.18.44-fc-v595"), (6, 18));
         assert_eq!(parse_kernel_version("5.4"), (5, 4));
         assert_eq!(parse_kernel_version("odd"), (0, 0));
+    }
+
+    #[test]
+    fn only_what_the_bounding_set_holds_can_be_given() {
+        assert_eq!(
+            bounding_set("Name:\tx\nCapBnd:\t0000000000000003\n"),
+            ["CAP_CHOWN", "CAP_DAC_OVERRIDE"]
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::view::ContainerView;
 use super::{Shared, exit, signal};
 use crate::exec::ExecSockets;
 use crate::workload::shim::{Shim, ShimError, ShimEvent};
-use gantry_base::{ContainerName, Error, Result};
+use gantry_base::{ContainerName, Error, ExecId, Result};
 use gantry_shim_protocol as protocol;
 use gantry_shim_protocol::{Event as ShimNews, FdRole, Request};
 use gantry_state::Durability;
@@ -145,6 +145,8 @@ impl Actor {
         while !self.removed {
             let deadline = self.deadline();
             tokio::select! {
+                // What happened comes before what is asked: an answer is never older than the news.
+                biased;
                 Some(event) = news.recv() => self.on_event(event),
                 Some(event) = shim_news.recv() => self.on_event(Event::Shim(event)),
                 () = sleep_until(deadline) => self.on_timer(),
@@ -388,6 +390,9 @@ impl Actor {
             Some(ShimNews::Hello { .. }) => {}
             Some(ShimNews::Exited(exit)) => self.on_exited(&exit, true),
             Some(ShimNews::ExecExited { id, exit_code }) => {
+                if let Ok(exec) = ExecId::parse(&id) {
+                    self.shared.execs.end(&exec, exit_code);
+                }
                 if let Some(waiting) = self.live.as_mut().and_then(|live| live.execs.remove(&id)) {
                     // Nobody may care any more.
                     let _ = waiting.send(exit_code);
@@ -451,7 +456,6 @@ impl Actor {
             Phase::Exited
         };
         self.publish();
-        exit::release(&self.shared, &self.record, live.run);
         let duration = ran_for.as_secs().to_string();
         self.publish_event(
             "die",
@@ -460,6 +464,8 @@ impl Actor {
                 ("exitCode", &exit.exit_code.to_string()),
             ],
         );
+        self.publish_network_events("disconnect", &live.run);
+        exit::release(&self.shared, &self.record, live.run);
         self.after_exit(exit.exit_code, restart);
     }
 
@@ -843,6 +849,7 @@ impl Actor {
         let ExecStart {
             exec,
             process,
+            seccomp,
             sockets,
             exited,
         } = start;
@@ -851,6 +858,7 @@ impl Actor {
             let sockets = ExecSockets::roles(&sockets);
             let mut descriptors: Vec<(FdRole, BorrowedFd<'_>)> =
                 vec![(FdRole::Process, process.as_fd())];
+            descriptors.extend(seccomp.iter().map(|fd| (FdRole::SeccompFilter, fd.as_fd())));
             descriptors.extend(sockets);
             live.shim.request(Request::Exec(exec), &descriptors, &[])
         };
@@ -905,6 +913,27 @@ impl Actor {
         self.shared
             .events
             .publish("container", action, self.record.id.as_str(), attributes);
+    }
+
+    fn publish_network_events(&self, action: &str, run: &start::Outcome) {
+        for endpoint in &run.endpoints {
+            let kind = if endpoint.network == "none" {
+                "null"
+            } else {
+                &endpoint.network
+            };
+            let attributes = [
+                ("container", self.record.id.as_str()),
+                ("name", &endpoint.network),
+                ("type", kind),
+            ];
+            let attributes = attributes
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into();
+            self.shared
+                .events
+                .publish("network", action, &endpoint.network_id, attributes);
+        }
     }
 
     /// Writes phase and status behind the caller's back: an observation, in order with the others.

@@ -61,6 +61,8 @@ pub(crate) struct ExecStart {
     pub(crate) exec: protocol::Exec,
     /// A file with the OCI process document.
     pub(crate) process: OwnedFd,
+    /// The container's system call filter.
+    pub(crate) seccomp: Option<OwnedFd>,
     /// One socket for each of `exec.attach`.
     pub(crate) sockets: Vec<OwnedFd>,
     pub(crate) exited: oneshot::Sender<i32>,

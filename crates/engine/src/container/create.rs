@@ -269,7 +269,7 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
     }
     let settings = shared.settings();
     let mut warnings = Vec::new();
-    spec::effective_capabilities(config)?;
+    spec::effective_capabilities(config, &shared.host)?;
     validate_resources(shared, config, &mut warnings)?;
     if !config.process.working_dir.is_empty() && !config.process.working_dir.starts_with('/') {
         return Err(Error::invalid(format!(

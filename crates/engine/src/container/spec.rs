@@ -110,7 +110,7 @@ pub(crate) enum BindSource {
 pub(crate) fn build(input: SpecInput<'_>) -> Result<BuiltSpec> {
     let config = input.config;
     let privileged = config.security.privileged;
-    let capabilities = effective_capabilities(config)?;
+    let capabilities = effective_capabilities(config, input.host)?;
     let (mounts, binds) = mounts(&input);
     let mut resources = resources(&config.resources, input.block_devices)?;
     resources.devices = device_rules(config, &input.devices)?;
@@ -169,9 +169,9 @@ pub(crate) fn build(input: SpecInput<'_>) -> Result<BuiltSpec> {
 }
 
 /// The capabilities after `--privileged`, `--cap-add` and `--cap-drop`.
-pub(crate) fn effective_capabilities(config: &Config) -> Result<Vec<String>> {
+pub(crate) fn effective_capabilities(config: &Config, host: &Host) -> Result<Vec<String>> {
     capability::tweak(
-        &capability::NAMES,
+        &host.capabilities,
         &capability::DOCKER_DEFAULT,
         &config.security.cap_add,
         &config.security.cap_drop,

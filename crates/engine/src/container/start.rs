@@ -168,7 +168,13 @@ fn record_running(shared: &Shared, record: ContainerRecord) {
 /// Writes the phase, and reserves address and ports in the bridge network.
 fn intent(shared: &Shared, record: &ContainerRecord) -> Result<Option<Claims>> {
     let row = record.clone();
-    if record.config.network.mode != "bridge" {
+    let mode = &record.config.network.mode;
+    if !mode.starts_with("container:") && shared.networks.find(mode).is_err() {
+        return Err(Error::not_found(format!(
+            "failed to set up container networking: network {mode} not found"
+        )));
+    }
+    if mode != "bridge" {
         shared
             .db
             .write(Durability::Normal, move |tx| row.update(tx))?;
@@ -685,15 +691,12 @@ impl JoinedNamespaces {
             let Some(reference) = mode.strip_prefix("container:") else {
                 return Ok(Sharing::New);
             };
-            let what = if kind == "network" {
-                "joining network namespace of container"
-            } else {
-                "joining namespace of container"
+            let found = shared.containers.find(reference);
+            let (_, view) = match kind {
+                "network" => found
+                    .map_err(|error| error.prefixed("joining network namespace of container"))?,
+                _ => found?,
             };
-            let (_, view) = shared
-                .containers
-                .find(reference)
-                .map_err(|error| error.prefixed(what))?;
             if view.state.pid == 0 {
                 return Err(Error::conflict(format!(
                     "cannot join {kind} namespace of a non running container: container {} is {}",

@@ -42,8 +42,10 @@ impl Containers {
             output = run_ps(&arguments).await?;
         }
         if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return Err(Error::internal(format!("ps: {text}")));
+            let text = String::from_utf8_lossy(&output.stderr);
+            // What follows the first paragraph is ps's own usage.
+            let first = text.trim().split("\n\n").next().unwrap_or_default();
+            return Err(Error::internal(format!("ps: {first}")));
         }
         parse(&String::from_utf8_lossy(&output.stdout), &pids)
     }

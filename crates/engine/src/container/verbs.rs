@@ -49,7 +49,6 @@ impl Containers {
 
     /// Sends a signal to the container's process 1. An empty name is SIGKILL.
     pub async fn kill(&self, reference: &str, name: &str) -> Result<()> {
-        self.get(reference)?;
         let words = |error: Error| error.prefixed(format!("cannot kill container: {reference}"));
         let number = if name.is_empty() {
             Some(signal::KILL)

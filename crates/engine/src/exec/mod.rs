@@ -99,6 +99,13 @@ impl ExecTable {
         self.lock().retain(|_, exec| &exec.container != container);
     }
 
+    /// The end of an exec, recorded by its container's actor in the order of the shim's events.
+    pub(crate) fn end(&self, id: &ExecId, exit_code: i32) {
+        self.change(id, |exec| {
+            (exec.running, exec.exit_code, exec.pid) = (false, Some(exit_code), 0)
+        });
+    }
+
     fn change(&self, id: &ExecId, change: impl FnOnce(&mut ExecView)) {
         if let Some(exec) = self.lock().get_mut(id) {
             change(exec);
@@ -132,7 +139,8 @@ pub struct ExecPlan {
     shared: Arc<Shared>,
     view: ExecView,
     commands: mpsc::Sender<Command>,
-    start: ExecStart,
+    process: OwnedFd,
+    seccomp: Option<OwnedFd>,
 }
 
 impl Execs {
@@ -152,7 +160,7 @@ impl Execs {
             .map_err(|_| gone(container))?
             .map_err(|error| phase_of(error, container))?;
         let id = ExecId::from_random(crate::random_bytes);
-        let line = config.cmd.join(" ");
+        let line = event_line(&config.cmd);
         let exec = ExecView {
             id: id.clone(),
             container: view.id.clone(),
@@ -180,8 +188,30 @@ impl Execs {
         }
     }
 
+    /// As [`Execs::get`], but an end that the shim has told of is in the answer: clients ask right after the stream's end.
+    pub async fn inspect(&self, reference: &str) -> Result<ExecView> {
+        let view = self.get(reference)?;
+        if view.running
+            && let Ok((commands, _)) = self.shared.containers.find(view.container.as_str())
+        {
+            // The shim answers in the order of its events, and the actor takes commands after what it heard before.
+            let (reply, answer) = oneshot::channel();
+            if commands.send(Command::Processes(reply)).await.is_ok() {
+                drop(answer.await);
+            }
+            let (reply, answer) = oneshot::channel();
+            if commands.send(Command::ExecCheck { reply }).await.is_ok() {
+                drop(answer.await);
+            }
+        }
+        self.get(reference)
+    }
+
     /// Checks a start; the process is started by [`ExecPlan::run`].
-    pub fn start(&self, reference: &str, start: ExecStart) -> Result<ExecPlan> {
+    ///
+    /// # Errors
+    /// An exec that runs or ran, a container that does not, a user that is not in the container's files.
+    pub async fn start(&self, reference: &str, start: ExecStart) -> Result<ExecPlan> {
         let view = self.get(reference)?;
         if view.exit_code.is_some() {
             return Err(Error::conflict(format!(
@@ -202,12 +232,25 @@ impl Execs {
                 container.id
             )));
         }
+        let (shared, config) = (self.shared.clone(), view.config.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            let process = process_file(&shared, &container, &config, start)?;
+            let seccomp =
+                shared
+                    .seccomp
+                    .filter_for(&container.config, &shared.settings(), &shared.host)?;
+            Ok::<_, Error>((process, seccomp.filter(|_| !config.privileged)))
+        });
+        let (process, seccomp) = prepared
+            .await
+            .map_err(|_| Error::internal("the exec ended unexpectedly"))??;
         Ok(ExecPlan {
             tty: view.config.tty,
             shared: self.shared.clone(),
             view,
             commands,
-            start,
+            process,
+            seccomp,
         })
     }
 
@@ -268,7 +311,8 @@ impl ExecPlan {
             shared,
             view,
             commands,
-            start,
+            process,
+            seccomp,
             ..
         } = self;
         let container = shared
@@ -276,13 +320,6 @@ impl ExecPlan {
             .find(view.container.as_str())
             .map(|(_, view)| view)?;
         let config = view.config.clone();
-        let (shared2, container2, config2) = (shared.clone(), container.clone(), config.clone());
-        let process = tokio::task::spawn_blocking(move || {
-            process_file(&shared2, &container2, &config2, start)
-        });
-        let process = process
-            .await
-            .map_err(|_| Error::internal("the exec ended unexpectedly"))??;
         let mut exec = Exec {
             id: view.id.as_str().to_owned(),
             terminal: config.tty,
@@ -307,7 +344,7 @@ impl ExecPlan {
         }
         let (exited, exit) = oneshot::channel();
         shared.execs.change(&view.id, |exec| exec.running = true);
-        let line = config.cmd.join(" ");
+        let line = event_line(&config.cmd);
         publish(
             &shared,
             &container,
@@ -319,6 +356,7 @@ impl ExecPlan {
         let start = ShimExec {
             exec,
             process,
+            seccomp,
             sockets,
             exited,
         };
@@ -355,6 +393,14 @@ impl ExecPlan {
     }
 }
 
+/// Docker's form: a space after the program, also without arguments.
+fn event_line(command: &[String]) -> String {
+    let (program, arguments) = command
+        .split_first()
+        .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    format!("{program} {}", arguments.join(" "))
+}
+
 async fn follow_exit(
     shared: Arc<Shared>,
     container: Arc<crate::container::view::ContainerView>,
@@ -363,9 +409,7 @@ async fn follow_exit(
 ) {
     // The actor drops the sender only when the container ended without telling: its processes were killed.
     let code = exit.await.unwrap_or(137);
-    shared.execs.change(&id, |exec| {
-        (exec.running, exec.exit_code, exec.pid) = (false, Some(code), 0)
-    });
+    shared.execs.end(&id, code);
     publish(
         &shared,
         &container,
@@ -415,12 +459,14 @@ fn build_process(
         ));
     }
     let capabilities = if exec.privileged {
-        gantry_oci::capability::NAMES
+        shared
+            .host
+            .capabilities
             .iter()
             .map(|&name| name.to_owned())
             .collect()
     } else {
-        crate::container::spec::effective_capabilities(config)?
+        crate::container::spec::effective_capabilities(config, &shared.host)?
     };
     let held = if user.uid == 0 {
         capabilities.clone()

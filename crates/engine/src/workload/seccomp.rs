@@ -39,7 +39,7 @@ impl SeccompCache {
             SeccompChoice::Builtin => String::new(),
             SeccompChoice::Profile(text) => text.clone(),
         };
-        let capabilities = spec::effective_capabilities(config)?;
+        let capabilities = spec::effective_capabilities(config, host)?;
         let key = (profile, capabilities);
         let cached = self.lock().get(&key).cloned();
         let filter = match cached {

@@ -2,7 +2,7 @@
 
 use super::container::head;
 use super::{State, keys, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::hijack::ClientConnection;
 use crate::request::Request;
 use crate::response::{self, Response};
@@ -17,7 +17,7 @@ use gantry_engine::exec::{ExecConfig, ExecPlan, ExecStart, ExecView};
 use hyper::StatusCode;
 use std::io::Write as _;
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, POST "/containers/{}/exec", create);
     route!(router, POST "/exec/{}/start", start);
     route!(router, POST "/exec/{}/resize", resize);
@@ -73,7 +73,7 @@ async fn start(state: State, mut request: Request) -> Result<Response> {
         tty: body.tty,
         console_size: console_size.map(|[rows, columns]| (rows, columns)),
     };
-    let plan = state.engine.execs.start(&request.name, start)?;
+    let plan = state.engine.execs.start(&request.name, start).await?;
     if body.detach {
         plan.run(None).await?;
         return Ok(response::status(StatusCode::OK));
@@ -122,7 +122,9 @@ async fn resize(state: State, request: Request) -> Result<Response> {
 }
 
 async fn inspect(state: State, request: Request) -> Result<Response> {
-    Ok(response::ok(&wire(&state.engine.execs.get(&request.name)?)))
+    Ok(response::ok(&wire(
+        &state.engine.execs.inspect(&request.name).await?,
+    )))
 }
 
 fn wire(exec: &ExecView) -> ExecInspectResponse {
