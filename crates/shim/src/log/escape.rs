@@ -20,26 +20,23 @@ pub(crate) fn escape(out: &mut Vec<u8>, mut bytes: &[u8]) {
             out.extend_from_slice(block);
             bytes = rest;
         }
-        let clean = match bytes.split_first_chunk::<8>() {
-            Some((word, rest)) => {
-                let found = special(u64::from_le_bytes(*word));
-                out.extend_from_slice(word);
-                if found == 0 {
-                    bytes = rest;
-                    continue;
-                }
-                let clean = (found.trailing_zeros() / 8) as usize;
-                out.truncate(out.len() - (8 - clean));
-                clean
+        let clean = if let Some((word, rest)) = bytes.split_first_chunk::<8>() {
+            let found = special(u64::from_le_bytes(*word));
+            out.extend_from_slice(word);
+            if found == 0 {
+                bytes = rest;
+                continue;
             }
-            None => {
-                let clean = bytes
-                    .iter()
-                    .position(|&byte| is_special(byte))
-                    .unwrap_or(bytes.len());
-                out.extend_from_slice(&bytes[..clean]);
-                clean
-            }
+            let clean = (found.trailing_zeros() / 8) as usize;
+            out.truncate(out.len() - (8 - clean));
+            clean
+        } else {
+            let clean = bytes
+                .iter()
+                .position(|&byte| is_special(byte))
+                .unwrap_or(bytes.len());
+            out.extend_from_slice(&bytes[..clean]);
+            clean
         };
         bytes = &bytes[clean..];
         // Whatever is special is dealt with until something is not; special bytes often come together.

@@ -219,6 +219,19 @@ impl Supervisor {
         }
     }
 
+    /// Asks for news of memory running out, once the container runs; what came before is counted at the next news.
+    pub(super) fn watch_memory(&mut self) {
+        let Some(container) = self.container.as_mut().filter(|it| it.oom.is_none()) else {
+            return;
+        };
+        if let Some(cgroup) = &container.cgroup {
+            container.oom = cgroup.oom_events().unwrap_or_else(|error| {
+                complain(&format!("no news of memory running out: {error}"));
+                None
+            });
+        }
+    }
+
     /// Asks how many processes were killed for want of memory, and tells of new ones.
     pub(super) fn count_oom_kills(&mut self) {
         let Some(container) = &mut self.container else {

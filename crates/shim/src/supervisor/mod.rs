@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// After so long without any data, buffers are given back.
+/// After so long without anything to do, memory is given back.
 const IDLE_AFTER: Duration = Duration::from_secs(1);
 
 /// What a shim has from the zygote.
@@ -54,6 +54,8 @@ pub(crate) struct Supervisor {
     untold: Vec<Event>,
     /// Empty while no data flows.
     buffer: Vec<u8>,
+    /// Whether something happened since memory was given back last.
+    is_warm: bool,
     /// Nothing more to supervise: leave once the daemon has what was sent.
     leaves_at: Option<Instant>,
 }
@@ -111,6 +113,7 @@ impl Supervisor {
             next_key: 0,
             untold: Vec::new(),
             buffer: Vec::new(),
+            is_warm: false,
             leaves_at: None,
         })
     }
@@ -120,7 +123,7 @@ impl Supervisor {
         while self.advance() {
             let now = Instant::now();
             let deadline = self.next_deadline();
-            let idle = (!self.buffer.is_empty()).then(|| now + IDLE_AFTER);
+            let idle = self.is_warm.then(|| now + IDLE_AFTER);
             let (ready, timed_out) = self.wait(deadline.into_iter().chain(idle).min(), now);
             for (token, flags) in ready {
                 self.handle(token, flags);
@@ -183,6 +186,7 @@ impl Supervisor {
     }
 
     fn handle(&mut self, token: Token, flags: PollFlags) {
+        self.is_warm = true;
         let hung_up = flags.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL);
         match token {
             Token::Signals => {
@@ -209,7 +213,7 @@ impl Supervisor {
             }
             Token::Oom => self.count_oom_kills(),
             Token::Stream(key, interest) => {
-                self.relay(key, interest, flags.contains(PollFlags::IN), hung_up)
+                self.relay(key, interest, flags.contains(PollFlags::IN), hung_up);
             }
         }
     }
@@ -251,6 +255,7 @@ impl Supervisor {
 
     /// Gives memory back that is only needed while data flows.
     fn trim(&mut self) {
+        self.is_warm = false;
         self.buffer = Vec::new();
         for process in &mut self.processes {
             process.streams.trim();

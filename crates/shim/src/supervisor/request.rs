@@ -48,8 +48,12 @@ impl Supervisor {
             Request::Stats => self.cgroup().map(|cgroup| Reply::Stats(cgroup.stats())),
             Request::ReopenLog => self.reopen_log(),
         };
+        let has_started = matches!(result, Ok(Reply::Started { .. }));
         self.control
             .reply(seq, result.unwrap_or_else(Reply::Failed));
+        if has_started {
+            self.watch_memory();
+        }
     }
 
     /// The container, while its init runs.
@@ -116,11 +120,11 @@ impl Supervisor {
             let sent = self.cgroup()?.signal_all(signal);
             return checked("signal processes", sent).map(|()| Reply::Ok);
         }
-        match checked("kill processes", self.cgroup()?.kill_all())? {
-            true => Ok(Reply::Ok),
-            // Without cgroups init has to do: the rest of its pid namespace dies with it.
-            false => self.signal_one(None, signal),
+        if checked("kill processes", self.cgroup()?.kill_all())? {
+            return Ok(Reply::Ok);
         }
+        // Without cgroups init has to do: the rest of its pid namespace dies with it.
+        self.signal_one(None, signal)
     }
 
     fn is_paused(&self) -> bool {

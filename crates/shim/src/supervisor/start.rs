@@ -9,8 +9,8 @@ use crate::stream::{Ends, Streams};
 use crate::zygote::complain;
 use gantry_runtime::{Document, ExecPlan, Plan, Stdio, Target, Tolerate};
 use gantry_shim_protocol::{Attach, Event, Exec, Failure, FailureKind, FdRole, Reply, Run};
+use gantry_sys::fdpass;
 use gantry_sys::namespace::Kind;
-use gantry_sys::{fdpass, supervise};
 use rustix::pipe::PipeFlags;
 use std::os::fd::OwnedFd;
 
@@ -47,13 +47,6 @@ impl Supervisor {
         let started_at_ns = Timestamp::now().0;
         let own_pids = init.namespaces & u64::from(libc::CLONE_NEWPID.unsigned_abs()) != 0;
         let pid = init.pid;
-        let oom = init.cgroup.oom_events().unwrap_or_else(|error| {
-            complain(&format!(
-                "{}: no news of memory running out: {error}",
-                run.id
-            ));
-            None
-        });
         let streams = streams(ends, init.terminal, run.open_stdin, run.stdin_once)?;
         let held = staged.all(|role| (*role == FdRole::Held).then_some(()));
         self.container = Some(Container {
@@ -65,14 +58,13 @@ impl Supervisor {
             run_dir,
             held: held.into_iter().map(|((), fd)| fd).collect(),
             log,
-            oom,
+            oom: None,
             oom_kills: 0,
             shares_pids: joins_pids || !own_pids,
             started_at_ns,
             exit: None,
         });
         self.supervise(None, pid, streams, clients);
-        supervise::trim_heap();
         Ok(Reply::Started { pid, started_at_ns })
     }
 
