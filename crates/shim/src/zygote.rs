@@ -156,43 +156,55 @@ fn keep_hierarchies(root: &OwnedFd, copies: Vec<OwnedFd>, roots: &mut Roots) -> 
 
 fn serve(control: OwnedFd, inherited: Inherited) -> ExitCode {
     loop {
-        match fdpass::receive(&control, PACKET_MAX) {
+        let packet = match fdpass::receive(&control, PACKET_MAX) {
             Ok(None) => return ExitCode::SUCCESS,
-            Ok(Some(packet)) => {
-                let request = serde_json::from_slice(&packet.bytes);
-                let mut fds = packet.fds;
-                match (request, fds.pop(), fds.is_empty()) {
-                    (Ok(ZygoteRequest::Fork { id }), Some(socket), true) => {
-                        // SAFETY: this process never starts a thread.
-                        #[expect(
-                            unsafe_code,
-                            reason = "fork has a condition, which holds here by design"
-                        )]
-                        match unsafe { supervise::fork() } {
-                            Ok(Some(_)) => {}
-                            Ok(None) => {
-                                // With a copy in each shim, the daemon could not see that the zygote has died.
-                                drop(control);
-                                return become_shim(&id, socket, inherited);
-                            }
-                            Err(error) => complain(&format!("zygote: cannot fork a shim: {error}")),
-                        }
-                    }
-                    (Err(error), _, _) => {
-                        complain(&format!("zygote: cannot read a request: {error}"))
-                    }
-                    _ => complain("zygote: a fork request needs exactly one descriptor"),
-                }
-            }
+            Ok(Some(packet)) => packet,
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                complain(&format!("zygote: {error}"))
+                complain(&format!("zygote: {error}"));
+                continue;
             }
             Err(error) => {
                 complain(&format!("zygote: cannot read requests: {error}"));
                 return ExitCode::FAILURE;
             }
+        };
+        let id = match serde_json::from_slice(&packet.bytes) {
+            Ok(ZygoteRequest::Fork { id }) => id,
+            Err(error) => {
+                complain(&format!("zygote: cannot read a request: {error}"));
+                continue;
+            }
+        };
+        let Ok([socket]) = <[OwnedFd; 1]>::try_from(packet.fds) else {
+            complain("zygote: a fork request needs exactly one descriptor");
+            continue;
+        };
+        match fork() {
+            Ok(Fork::Parent) => {}
+            Ok(Fork::Child) => {
+                // With a copy in each shim, the daemon could not see that the zygote has died.
+                drop(control);
+                return become_shim(&id, socket, inherited);
+            }
+            Err(error) => complain(&format!("zygote: cannot fork a shim: {error}")),
         }
     }
+}
+
+enum Fork {
+    Parent,
+    Child,
+}
+
+#[expect(unsafe_code, reason = "fork has a condition, which holds here")]
+fn fork() -> std::io::Result<Fork> {
+    // SAFETY: this process never starts a thread.
+    let child = unsafe { supervise::fork()? };
+    Ok(if child.is_some() {
+        Fork::Parent
+    } else {
+        Fork::Child
+    })
 }
 
 fn become_shim(id: &str, socket: OwnedFd, inherited: Inherited) -> ExitCode {
