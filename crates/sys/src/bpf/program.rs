@@ -198,7 +198,7 @@ mod tests {
             match code {
                 LOAD_WORD => {
                     registers[destination] =
-                        context[usize::try_from(offset / 4).expect("positive")].into()
+                        context[usize::try_from(offset / 4).expect("positive")].into();
                 }
                 MOVE_REGISTER => registers[destination] = word(registers[source]),
                 MOVE => registers[destination] = immediate.into(),

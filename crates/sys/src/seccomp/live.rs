@@ -125,8 +125,8 @@ fn the_probes_tell_a_filter_from_the_kernel() {
 
 #[test]
 fn bytes_that_are_no_filter_are_refused() {
-    for bytes in [&[][..], &[0; 7], &[0; 8 * 4097]] {
-        assert!(install(bytes).is_err());
+    for bytes in [Vec::new(), vec![0; 7], vec![0; 8 * 4097]] {
+        assert!(install(&bytes).is_err());
     }
     let refused = std::thread::spawn(|| {
         rustix::thread::set_no_new_privs(true).expect("is set");
@@ -142,9 +142,10 @@ fn bytes_that_are_no_filter_are_refused() {
 
 fn call(name: &str, arguments: [u64; 6]) -> i32 {
     let number = table::number(name, Arch::NATIVE).unwrap_or_else(|| panic!("{name} is a call"));
-    let [a, b, c, d, e, f] = arguments;
+    let [first, second, third, fourth, fifth, sixth] = arguments;
     // SAFETY: no argument is a valid pointer or descriptor, so no memory is touched and nothing is changed.
-    let result = unsafe { libc::syscall(number.into(), a, b, c, d, e, f) };
+    let result =
+        unsafe { libc::syscall(number.into(), first, second, third, fourth, fifth, sixth) };
     if result < 0 {
         std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
     } else {

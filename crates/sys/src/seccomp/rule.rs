@@ -219,7 +219,7 @@ fn flags(names: &[String]) -> Result<Option<u32>> {
 }
 
 /// Numbers of linux/net.h and linux/ipc.h.
-fn multiplexed(name: &str) -> Option<Multiplexed> {
+pub(super) fn multiplexed(name: &str) -> Option<Multiplexed> {
     const SOCKETCALL: [(&str, u64); 20] = [
         ("socket", 1),
         ("bind", 2),
