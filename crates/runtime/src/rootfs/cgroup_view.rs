@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::options::Options;
-use super::{Rootfs, clean};
+use super::{Place, Rootfs, clean};
 use crate::cgroup::{Cgroup, Hierarchy, Layout};
 use crate::error::{Context, Result};
 
@@ -35,7 +35,9 @@ impl Rootfs<'_> {
         let wanted = options.set.without(Attributes::READ_ONLY);
         let tmpfs =
             mount::new_filesystem("tmpfs", Some("tmpfs"), &[("mode", Some("755"))], wanted)?;
-        self.place(mount, options, tmpfs.try_clone()?, &target, false)?;
+        if self.place == Place::OwnNamespace {
+            self.place(mount, options, tmpfs.try_clone()?, &target, false)?;
+        }
         for (name, tree) in self.cgroup.trees {
             make_entry(&tmpfs, name)?;
             self.attach_tree(tree, &tmpfs, name, options)
@@ -44,8 +46,21 @@ impl Rootfs<'_> {
         if self.cgroup.trees.is_empty() {
             self.attach_fresh(&tmpfs, options)?;
         }
-        if options.set.contains(Attributes::READ_ONLY) {
-            self.read_only_later.push(tmpfs);
+        let is_read_only = options.set.contains(Attributes::READ_ONLY);
+        match self.place {
+            Place::OwnNamespace if is_read_only => self.read_only_later.push(tmpfs),
+            Place::OwnNamespace => {}
+            // What is part of a detached tree cannot be changed any more, so it is filled and finished before.
+            Place::Detached => {
+                if is_read_only {
+                    let read_only = Change {
+                        set: Attributes::READ_ONLY,
+                        ..Change::default()
+                    };
+                    mount::change(&tmpfs, &read_only)?;
+                }
+                self.place(mount, options, tmpfs, &target, false)?;
+            }
         }
         Ok(())
     }
@@ -58,6 +73,10 @@ impl Rootfs<'_> {
         name: &str,
         options: &Options,
     ) -> Result<()> {
+        if self.place == Place::Detached {
+            mount::change(tree, &attributes(options))?;
+            return Ok(mount::attach_in(tree, tmpfs, name)?);
+        }
         mount::attach_in(tree, tmpfs, name)?;
         Ok(mount::change(tree, &attributes(options))?)
     }

@@ -237,6 +237,8 @@ impl Rootfs<'_> {
             let mode = Mode::from_raw_mode(0o666);
             rustix::fs::mknodat(&dir, "null", FileType::CharacterDevice, mode, number)?;
             let fd = rustix::fs::openat(&dir, "null", flags, Mode::empty())?;
+            // The file system goes away with its last descriptor, so this one stays until execve.
+            std::mem::forget(dir);
             if mount::clone_fd(&fd, false).is_ok() {
                 return Ok(fd);
             }

@@ -1,6 +1,8 @@
 //! What runs inside the containers: prints what a process there sees.
 
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 /// Does what the first argument says, with the rest; several may be joined by `+`.
 pub(crate) fn main(arguments: &[String]) -> i32 {
@@ -26,6 +28,26 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
             "write" => write(&rest[0], &rest[1]),
             "exit" => return rest[0].parse().unwrap_or(1),
             "sleep" => std::thread::sleep(std::time::Duration::from_secs(60)),
+            "namespaces" => namespaces(),
+            "tty" => println!(
+                "tty {}",
+                std::io::IsTerminal::is_terminal(&std::io::stdin())
+            ),
+            "ignore" => {
+                for number in [1, 2, 15] {
+                    gantry_sys::supervise::ignore_signals(&[number]);
+                }
+            }
+            "orphan" => orphan(),
+            "fork" => {
+                let program = std::env::current_exe().expect("is known");
+                std::process::Command::new(program)
+                    .arg0("probe")
+                    .arg("nap")
+                    .spawn()
+                    .expect("starts");
+            }
+            "nap" => std::thread::sleep(std::time::Duration::from_millis(100)),
             "hostname" => print("/proc/sys/kernel/hostname"),
             other => {
                 println!("unknown word {other}");
@@ -90,4 +112,43 @@ fn list(path: &str) {
         .collect();
     lines.sort();
     lines.iter().for_each(|line| println!("{line}"));
+}
+
+fn namespaces() {
+    for kind in gantry_sys::namespace::Kind::ALL {
+        let link = std::fs::read_link(format!("/proc/self/ns/{}", kind.proc_name()));
+        println!(
+            "{} {}",
+            kind.name(),
+            link.map_or_else(|error| error.to_string(), |link| link.display().to_string())
+        );
+    }
+}
+
+/// Leaves a child behind whose parent ends, and tells whether somebody has reaped it in the end.
+fn orphan() {
+    let program = std::env::current_exe().expect("is known");
+    let mut middle = std::process::Command::new(&program)
+        .arg0("probe")
+        .arg("fork")
+        .spawn()
+        .expect("starts");
+    middle.wait().expect("is reaped");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let zombies = std::fs::read_dir("/proc")
+        .expect("is listed")
+        .flatten()
+        .filter(|entry| {
+            std::fs::read_to_string(entry.path().join("stat"))
+                .is_ok_and(|text| text.contains(") Z "))
+        });
+    println!("zombies {}", zombies.count());
+}
+
+/// Exchanges two names until it is killed.
+pub(crate) fn swap(one: &Path, other: &Path) {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    loop {
+        let _ = rustix::fs::renameat_with(rustix::fs::CWD, one, rustix::fs::CWD, other, flags);
+    }
 }

@@ -1,11 +1,11 @@
 //! The place in which a case runs, and the loop over all cases.
 
-use gantry_oci::runtime::{Linux, Mount, Namespace, Process, Root, Spec};
+use gantry_oci::runtime::{Capabilities, Linux, Mount, Namespace, Process, Root, Spec};
 use gantry_runtime::cgroup::Roots;
-use gantry_runtime::{Init, Plan, Stdio};
+use gantry_runtime::{Document, ExecPlan, Init, Plan, Stdio, Target, Tolerate};
 use gantry_sys::{mount, namespace, pidfd};
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -247,4 +247,90 @@ pub(crate) fn output() -> (std::io::PipeReader, Stdio) {
 /// Removes what is left of a container that has ended.
 pub(crate) fn end(init: Init) {
     init.cgroup.remove().expect("the cgroups are removed");
+}
+
+/// A running container and its output.
+pub(crate) struct Running {
+    pub(crate) init: Init,
+    pub(crate) reader: std::io::PipeReader,
+}
+
+impl World {
+    /// Starts a container and lets it run.
+    pub(crate) fn start(&self, name: &str, spec: &Spec) -> Running {
+        let mut plan = self.plan(name, spec).expect("is planned");
+        let (reader, stdio) = output();
+        plan.stdio = stdio;
+        let init = gantry_runtime::run(plan).expect("runs");
+        Running { init, reader }
+    }
+}
+
+impl Running {
+    /// Runs a process in the container; output and exit code.
+    pub(crate) fn exec(&self, process: Process) -> gantry_runtime::Result<(String, i32)> {
+        let (mut reader, stdio) = output();
+        let plan = ExecPlan {
+            process: Document::Parsed(Box::new(process)),
+            stdio,
+            seccomp_filter: None,
+            tolerate: Tolerate::default(),
+            preserve_fds: 0,
+        };
+        let child = gantry_runtime::exec(&self.target(), plan)?;
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("is read");
+        Ok((text, pidfd::wait(&child.pidfd).expect("is reaped").code()))
+    }
+
+    /// For `exec`.
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target {
+            pidfd: self.init.pidfd.as_fd(),
+            cgroup: &self.init.cgroup,
+            namespaces: self.init.namespaces,
+        }
+    }
+
+    /// Ends the container.
+    pub(crate) fn stop(self) {
+        pidfd::send_signal(&self.init.pidfd, libc::SIGKILL).expect("is sent");
+        pidfd::wait(&self.init.pidfd).expect("is reaped");
+        end(self.init);
+    }
+}
+
+/// A process that runs the probe.
+pub(crate) fn process(arguments: &[&str]) -> Process {
+    Process {
+        args: std::iter::once("probe")
+            .chain(arguments.iter().copied())
+            .map(str::to_owned)
+            .collect(),
+        env: vec!["PATH=/bin".into()],
+        cwd: "/".into(),
+        ..Process::default()
+    }
+}
+
+/// Docker's default capabilities, in three sets.
+pub(crate) fn docker_capabilities() -> Capabilities {
+    let names: Vec<String> = gantry_oci::capability::DOCKER_DEFAULT
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
+    Capabilities {
+        bounding: names.clone(),
+        effective: names.clone(),
+        permitted: names,
+        ..Capabilities::default()
+    }
+}
+
+/// The value of a line such as `CapEff:\t00`.
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .unwrap_or_else(|| panic!("no {name} in {text}"))
+        .trim()
 }
