@@ -64,6 +64,8 @@ pub(crate) struct Streams {
     terminal_retry: Option<Instant>,
     /// Set once the process has ended.
     drain: Option<Drain>,
+    /// When all output had been read.
+    sealed_at: Option<Instant>,
 }
 
 struct Drain {
@@ -84,6 +86,7 @@ impl Streams {
             next_client: 0,
             terminal_retry: None,
             drain: None,
+            sealed_at: None,
         }
     }
 
@@ -257,20 +260,24 @@ impl Streams {
         self.drain.is_some() && self.stdout.is_none() && self.stderr.is_none()
     }
 
-    /// No more output will come: clients get what waits, and are closed.
-    pub(crate) fn finish(&mut self) {
+    /// No more output will come. Clients stay connected until [`Streams::finish`].
+    pub(crate) fn seal(&mut self) {
         self.close_output();
+        self.sealed_at = Some(Instant::now());
+    }
+
+    /// Clients get what waits, and are closed. To be called once the end was reported, since a client that sees its
+    /// connection end asks the daemon how the process ended.
+    pub(crate) fn finish(&mut self) {
         for client in &mut self.clients {
             client.leave();
         }
         self.sweep();
     }
 
-    /// After [`Streams::finish`]: whether every client has everything or has taken nothing for a while.
+    /// After [`Streams::seal`]: whether every client has everything or has taken nothing for a while.
     pub(crate) fn is_flushed(&self, now: Instant) -> bool {
-        self.clients
-            .iter()
-            .all(|client| !client.is_behind() || now >= client.last_progress() + FLUSH_WAIT)
+        self.flush_deadline().is_none_or(|at| now >= at)
     }
 
     /// Whether no client is left.
@@ -289,11 +296,12 @@ impl Streams {
         stalls.chain(drain).chain(self.terminal_retry).min()
     }
 
-    /// When [`Streams::is_flushed`] may become true by the mere passing of time.
+    /// When [`Streams::is_flushed`] becomes true by the mere passing of time; none: it is true already.
     pub(crate) fn flush_deadline(&self) -> Option<Instant> {
+        let sealed_at = self.sealed_at?;
         let behind = self.clients.iter().filter(|client| client.is_behind());
         behind
-            .map(|client| client.last_progress() + FLUSH_WAIT)
+            .map(|client| client.last_progress().max(sealed_at) + FLUSH_WAIT)
             .max()
     }
 
@@ -474,9 +482,10 @@ mod tests {
         let mut buffer = vec![0; RELAY_BYTES];
         streams.process_ended(true, &mut buffer, None);
         assert!(streams.is_drained());
-        streams.finish();
+        streams.seal();
         let now = Instant::now();
         assert!(!streams.is_flushed(now) && streams.is_flushed(now + FLUSH_WAIT));
+        streams.finish();
         let reader = std::thread::spawn(move || {
             let mut received = Vec::new();
             stuck.read_to_end(&mut received).expect("ends");

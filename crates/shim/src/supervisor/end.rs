@@ -121,7 +121,7 @@ impl Supervisor {
             return;
         }
         end.finished = true;
-        process.streams.finish();
+        process.streams.seal();
         if process.exec.is_none()
             && let Some(log) = self
                 .container
@@ -158,6 +158,7 @@ impl Supervisor {
             Some(id) => self.report_exec(id, exit_code, at_ns),
             None => self.report_container(exit_code, at_ns),
         }
+        self.processes[index].streams.finish();
     }
 
     fn report_exec(&mut self, id: String, exit_code: i32, finished_at_ns: i64) {

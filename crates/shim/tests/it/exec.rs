@@ -260,3 +260,29 @@ fn the_end_of_the_container_comes_after_that_of_its_execs() {
     assert_eq!(ended, ["e1", "e2", "e3"]);
     shim.ends();
 }
+
+/// A client that sees its stream end asks how the process ended: the daemon has been told by then.
+#[test]
+fn the_end_is_told_before_streams_end() {
+    let zygote = Zygote::start();
+    let mut shim = sleeping(&zygote);
+    for round in 0..50 {
+        let id = format!("e{round}");
+        let args = ["/bin/sh", "-c", "echo x; exit 9"];
+        let (reply, client) = exec(&mut shim, &id, &args, false, framed());
+        assert!(matches!(reply, Reply::Started { .. }), "{reply:?}");
+        assert_eq!(client.streams().0, "x\n");
+        assert!(shim.has_news(), "round {round}");
+        assert!(matches!(
+            shim.event(),
+            Event::ExecExited { exit_code: 9, .. }
+        ));
+    }
+    stop(shim);
+    let mut shim = zygote.shim();
+    let client = shim.start(&Spec::sh("echo x"), framed());
+    client.rest();
+    assert!(shim.has_news());
+    shim.exited();
+    shim.ends();
+}

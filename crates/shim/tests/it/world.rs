@@ -270,6 +270,11 @@ impl Shim {
         Some(serde_json::from_slice(&packet.bytes).expect("is of the protocol"))
     }
 
+    /// Whether an event has come.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.events.is_empty() || self.receives_within_ms(0)
+    }
+
     /// Whether something comes within that time.
     pub(crate) fn receives_within_ms(&self, timeout_ms: u64) -> bool {
         // A pidfd and a socket are polled alike.
