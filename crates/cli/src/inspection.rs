@@ -3,6 +3,7 @@
 use crate::failure::{Failure, Outcome};
 use crate::json_text;
 use crate::output;
+use crate::shape;
 use crate::template::{Rules, Template, Value};
 
 /// The end of an inspection whose template cannot be read.
@@ -49,11 +50,11 @@ impl Inspection {
         };
         let rules = Rules {
             missing_key_is_error: true,
-            optional: Some(optional),
+            optional: Some(shape::optional),
             is_header: false,
         };
         let value = match Value::from_json(answer.as_bytes()) {
-            Ok(value) => value,
+            Ok(value) => shape::of(value, ""),
             Err(error) => return self.errors.push(error.message().to_owned()),
         };
         match template.execute(&value, rules) {
@@ -84,38 +85,5 @@ impl Inspection {
             });
         }
         Failure::joined(self.errors)
-    }
-}
-
-/// What daemons leave out when it is empty, and templates may ask for all the same.
-fn optional(key: &str) -> Option<Value> {
-    match key {
-        "Health"
-        | "Healthcheck"
-        | "ExposedPorts"
-        | "StopTimeout"
-        | "SizeRw"
-        | "SizeRootFs"
-        | "Shell"
-        | "Storage"
-        | "OnBuild"
-        | "Mounts"
-        | "Init"
-        | "Annotations"
-        | "Sysctls"
-        | "Tmpfs"
-        | "StorageOpt"
-        | "ImageManifestDescriptor"
-        | "Volumes"
-        | "BindOptions"
-        | "VolumeOptions"
-        | "TmpfsOptions"
-        | "Descriptor"
-        | "Manifests"
-        | "Identity" => Some(Value::Nil),
-        "StopSignal" | "MacAddress" | "Runtime" | "Driver" | "Author" | "Comment" | "Parent"
-        | "DockerVersion" | "Variant" | "OsVersion" | "Container" => Some(Value::text("")),
-        "ArgsEscaped" | "NetworkDisabled" | "ReadOnly" => Some(Value::Bool(false)),
-        _ => None,
     }
 }

@@ -19,6 +19,7 @@ mod output;
 mod parse;
 mod progress;
 mod session;
+mod shape;
 mod stream;
 mod template;
 mod terminal;

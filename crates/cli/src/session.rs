@@ -177,6 +177,14 @@ fn parse_endpoint(host: &str) -> Outcome<Endpoint> {
     })
 }
 
+/// `--platform`, or `DOCKER_DEFAULT_PLATFORM`.
+pub(crate) fn platform(given: &Given) -> String {
+    match given.text("platform") {
+        "" => environment("DOCKER_DEFAULT_PLATFORM").unwrap_or_default(),
+        platform => platform.to_owned(),
+    }
+}
+
 /// A variable that is set and not empty.
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

@@ -106,7 +106,7 @@ fn fixed_zone(text: &str) -> Option<TimeZone> {
 pub(crate) fn local_zone() -> TimeZone {
     let posix = std::env::var("TZ").ok().and_then(|zone| {
         let file = format!("/usr/share/zoneinfo/{}", zone.trim_start_matches(':'));
-        if zone.is_empty() {
+        if matches!(zone.as_str(), "" | "UTC" | "UTC0") {
             return Some(TimeZone::UTC);
         }
         let data = std::fs::read(file).ok();

@@ -93,7 +93,7 @@ impl Evaluator<'_> {
         let scope = self.variables.len();
         let value = self.commands(pipeline, dot)?;
         let entries: Vec<(Value, Value)> = match &value {
-            Value::Nil => Vec::new(),
+            Value::Nil | Value::Empty(_) => Vec::new(),
             Value::List(list) => list
                 .iter()
                 .enumerate()
@@ -189,11 +189,14 @@ impl Evaluator<'_> {
             let mut arguments = self.arguments(rest, dot)?;
             arguments.extend(piped);
             return function::call(name, &arguments, self.rules.is_header).map_err(|text| {
-                self.error_at(
-                    first.offset,
-                    &command_text(command),
-                    &format!("error calling {name}: {text}"),
-                )
+                // What is wrong with the call itself is not an error of the function.
+                let is_of_call = text.starts_with("wrong ") || text.starts_with("invalid value;");
+                let text = if is_of_call {
+                    text
+                } else {
+                    format!("error calling {name}: {text}")
+                };
+                self.error_at(first.offset, &command_text(command), &text)
             });
         }
         let value = self.operand(first, dot)?;
@@ -270,32 +273,43 @@ impl Evaluator<'_> {
                 })?,
             OperandKind::Group(pipeline) => self.pipeline(pipeline, dot)?,
         };
-        operand
-            .fields
-            .iter()
-            .try_fold(start, |value, field| self.field(&value, field, operand))
+        let mut value = start;
+        let mut absent = None;
+        for field in &operand.fields {
+            if let Some(key) = absent.take() {
+                let text = format!("map has no entry for key {key:?}");
+                return Err(self.error_at(operand.offset, &operand.text, &text));
+            }
+            let (next, is_there) = self.field(&value, field, operand)?;
+            if !is_there && next.is_nil() {
+                absent = Some(field);
+            }
+            value = next;
+        }
+        Ok(value)
     }
 
-    fn field(&self, value: &Value, name: &str, operand: &Operand) -> Result<Value, String> {
+    /// A field, and whether it is there: optional ones that are not have a value all the same.
+    fn field(&self, value: &Value, name: &str, operand: &Operand) -> Result<(Value, bool), String> {
         let text = match value {
-            Value::Map(map) => match map.get(name) {
-                Some(value) => return Ok(value.clone()),
+            Value::Map(map) | Value::Struct(map) => match map.get(name) {
+                Some(value) => return Ok((value.clone(), true)),
                 None => match self.rules.optional.and_then(|optional| optional(name)) {
-                    Some(value) => return Ok(value),
+                    Some(value) => return Ok((value, false)),
                     None if self.rules.missing_key_is_error => {
                         format!("map has no entry for key {name:?}")
                     }
-                    None => return Ok(Value::Nil),
+                    None => return Ok((Value::Nil, true)),
                 },
             },
             Value::Record(record) => match record.fields.get(name) {
-                Some(value) => return Ok(value.clone()),
+                Some(value) => return Ok((value.clone(), true)),
                 None => format!("can't evaluate field {name} in type {}", record.type_name),
             },
-            Value::Nil if self.rules.missing_key_is_error => {
-                format!("nil data; no entry for key {name:?}")
+            Value::Nil | Value::Empty(_) if self.rules.missing_key_is_error => {
+                format!("nil pointer evaluating interface {{}}.{name}")
             }
-            Value::Nil => return Ok(Value::Nil),
+            Value::Nil | Value::Empty(_) => return Ok((Value::Nil, true)),
             other => format!(
                 "can't evaluate field {name} in type {}",
                 interface_name(other)
@@ -315,11 +329,6 @@ impl Evaluator<'_> {
         let before = &self.source[..offset];
         let line = before.matches('\n').count() + 1;
         let column = offset - before.rfind('\n').map_or(0, |newline| newline + 1);
-        let what = if what.chars().count() > 20 {
-            format!("{}...", what.chars().take(20).collect::<String>())
-        } else {
-            what.to_owned()
-        };
         format!("template: :{line}:{column}: executing \"\" at <{what}>: {text}")
     }
 }

@@ -1,6 +1,7 @@
 //! What templates can call: Go's builtins and Docker's additions.
 
-use super::value::{Value, go_float};
+use super::value::{Empty, Value, go_float};
+use indexmap::IndexMap;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::iter::Peekable;
@@ -59,9 +60,9 @@ pub(super) fn call(name: &str, arguments: &[Value], is_header: bool) -> Result<V
             let words: Vec<String> = list.list().iter().map(ToString::to_string).collect();
             Ok(Value::from(words.join(separator.str())))
         }
-        "title" => Ok(Value::from(title(one(name, arguments)?.str()))),
-        "lower" => Ok(Value::from(one(name, arguments)?.str().to_lowercase())),
-        "upper" => Ok(Value::from(one(name, arguments)?.str().to_uppercase())),
+        "title" => Ok(Value::from(title(text(one(name, arguments)?)?))),
+        "lower" => Ok(Value::from(text(one(name, arguments)?)?.to_lowercase())),
+        "upper" => Ok(Value::from(text(one(name, arguments)?)?.to_uppercase())),
         "pad" => pad(arguments),
         "truncate" => {
             let [text, count] = two(name, arguments)?;
@@ -100,8 +101,9 @@ fn length(value: &Value) -> Result<Value, String> {
     match value {
         Value::Text(text) => Ok(integer(text.len())),
         Value::List(list) => Ok(integer(list.len())),
-        Value::Map(map) => Ok(integer(map.len())),
-        Value::Nil => Err("len of nil pointer".into()),
+        Value::Map(map) | Value::Struct(map) => Ok(integer(map.len())),
+        Value::Empty(Empty::List | Empty::Map) => Ok(Value::Integer(0)),
+        Value::Nil | Value::Empty(_) => Err("len of nil pointer".into()),
         other => Err(format!("len of type {}", other.type_name())),
     }
 }
@@ -114,7 +116,7 @@ fn index(arguments: &[Value]) -> Result<Value, String> {
     for key in keys {
         value = match &value {
             Value::Map(map) => match key {
-                Value::Text(key) => map.get(&**key).cloned().unwrap_or_default(),
+                Value::Text(key) => map.get(&**key).cloned().unwrap_or_else(|| absent_in(map)),
                 other => {
                     return Err(format!(
                         "value has type {}; should be string",
@@ -126,11 +128,18 @@ fn index(arguments: &[Value]) -> Result<Value, String> {
             Value::Text(text) => {
                 Value::Integer(i64::from(text.as_bytes()[position(key, text.len())?]))
             }
-            Value::Nil => return Err("index of untyped nil".into()),
+            Value::Empty(Empty::Map) => Value::text(""),
+            Value::Nil | Value::Empty(_) => return Err("index of untyped nil".into()),
             other => return Err(format!("can't index item of type {}", other.type_name())),
         };
     }
     Ok(value)
+}
+
+/// What Go has for a key that is not in a map: the zero of its values' type.
+fn absent_in(map: &IndexMap<String, Value>) -> Value {
+    let is_text = map.values().all(|value| matches!(value, Value::Text(_)));
+    if is_text { Value::text("") } else { Value::Nil }
 }
 
 fn position(key: &Value, length: usize) -> Result<usize, String> {
@@ -171,9 +180,21 @@ fn slice(arguments: &[Value]) -> Result<Value, String> {
     }
 }
 
+/// The argument of a function that takes texts alone.
+fn text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Nil | Value::Empty(_) => Err("invalid value; expected string".into()),
+        other => Err(format!(
+            "wrong type for value; expected string; got {}",
+            other.type_name()
+        )),
+    }
+}
+
 /// A nil in an argument list prints as `<nil>`, other than at the end of a pipeline.
 fn in_interface(value: &Value) -> String {
-    if value.is_nil() {
+    if matches!(value, Value::Nil) {
         "<nil>".into()
     } else {
         value.to_string()
@@ -240,8 +261,8 @@ fn equal(first: &Value, second: &Value) -> Result<bool, String> {
         (Value::Integer(_) | Value::Float(_), Value::Integer(_) | Value::Float(_)) => {
             Ok(float(first).total_cmp(&float(second)).is_eq())
         }
-        (Value::Nil, Value::Nil) => Ok(true),
-        (Value::Nil, _) | (_, Value::Nil) => Ok(false),
+        (Value::Nil | Value::Empty(_), Value::Nil | Value::Empty(_)) => Ok(true),
+        (Value::Nil | Value::Empty(_), _) | (_, Value::Nil | Value::Empty(_)) => Ok(false),
         _ => Err("incompatible types for comparison".into()),
     }
 }

@@ -78,7 +78,11 @@ pub(super) fn lex(source: &str, start: usize) -> Result<(Vec<(Token, usize)>, us
                 (Token::Identifier(name.into()), name.len())
             }
             other => {
-                let message = format!("unexpected {other:?} in command").replace('\'', "\"");
+                let message = if other == '}' {
+                    "bad character U+007D '}'".to_owned()
+                } else {
+                    format!("unexpected \"{other}\" in command")
+                };
                 return Err(error_at(source, at, &message));
             }
         };

@@ -9,7 +9,7 @@ mod lex;
 mod parse;
 pub(crate) mod value;
 
-pub(crate) use value::{Record, Value};
+pub(crate) use value::{Empty, Record, Value};
 
 /// A template that was read and can be executed.
 pub(crate) struct Template {

@@ -29,10 +29,25 @@ pub(crate) enum Value {
     List(Rc<[Value]>),
     /// An object, in the order in which it was sent.
     Map(Rc<IndexMap<String, Value>>),
+    /// An object that is a struct in Go, and prints without its names.
+    Struct(Rc<IndexMap<String, Value>>),
+    /// Null, where Go has a nil of some type.
+    Empty(Empty),
     /// A row of a list, whose fields are fixed.
     Record(Rc<Record>),
     /// A method that takes arguments.
     Method(Method),
+}
+
+/// What a null is in Go, and how it prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Empty {
+    /// `[]`
+    List,
+    /// `map[]`
+    Map,
+    /// `<nil>`
+    Pointer,
 }
 
 /// Named fields of one thing; asking for another field is an error that names `type_name`.
@@ -62,7 +77,7 @@ impl Value {
     pub(crate) fn get(&self, key: &str) -> &Value {
         const NIL: &Value = &Value::Nil;
         match self {
-            Self::Map(map) => map.get(key).unwrap_or(NIL),
+            Self::Map(map) | Self::Struct(map) => map.get(key).unwrap_or(NIL),
             Self::Record(record) => record.fields.get(key).unwrap_or(NIL),
             _ => NIL,
         }
@@ -103,41 +118,40 @@ impl Value {
     }
     /// The entries of an object; nothing for anything else.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Value)> {
-        let map = if let Self::Map(map) = self {
-            Some(map)
-        } else {
-            None
+        let map = match self {
+            Self::Map(map) | Self::Struct(map) => Some(map),
+            _ => None,
         };
         map.into_iter()
             .flat_map(|map| map.iter().map(|(key, value)| (key.as_str(), value)))
     }
     /// Whether this is null or absent.
     pub(crate) fn is_nil(&self) -> bool {
-        matches!(self, Self::Nil)
+        matches!(self, Self::Nil | Self::Empty(_))
     }
     /// Go's notion of truth: not zero, not empty, not nil.
     pub(crate) fn is_true(&self) -> bool {
         match self {
-            Self::Nil => false,
+            Self::Nil | Self::Empty(_) => false,
             Self::Bool(value) => *value,
             Self::Integer(number) => *number != 0,
             Self::Float(number) => *number != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::List(list) => !list.is_empty(),
             Self::Map(map) => !map.is_empty(),
-            Self::Record(_) | Self::Method(_) => true,
+            Self::Struct(_) | Self::Record(_) | Self::Method(_) => true,
         }
     }
     /// The name of the Go type that this would have, for errors.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {
-            Self::Nil => "nil",
+            Self::Nil | Self::Empty(_) => "nil",
             Self::Bool(_) => "bool",
             Self::Integer(_) => "int64",
             Self::Float(_) => "float64",
             Self::Text(_) => "string",
             Self::List(_) => "[]interface {}",
-            Self::Map(_) => "map[string]interface {}",
+            Self::Map(_) | Self::Struct(_) => "map[string]interface {}",
             Self::Record(record) => record.type_name,
             Self::Method(_) => "func",
         }
@@ -149,7 +163,9 @@ impl Value {
     fn write_go(&self, out: &mut String, is_top: bool) {
         match self {
             Self::Nil if is_top => out.push_str("<no value>"),
-            Self::Nil => out.push_str("<nil>"),
+            Self::Nil | Self::Empty(Empty::Pointer) => out.push_str("<nil>"),
+            Self::Empty(Empty::List) => out.push_str("[]"),
+            Self::Empty(Empty::Map) => out.push_str("map[]"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Integer(number) => {
                 let _ = write!(out, "{number}");
@@ -179,19 +195,22 @@ impl Value {
                 }
                 out.push(']');
             }
-            Self::Record(record) => {
-                out.push('{');
-                for (index, value) in record.fields.values().enumerate() {
-                    if index > 0 {
-                        out.push(' ');
-                    }
-                    value.write_go(out, false);
-                }
-                out.push('}');
-            }
+            Self::Struct(map) => write_fields(out, map.values()),
+            Self::Record(record) => write_fields(out, record.fields.values()),
             Self::Method(_) => out.push_str("func"),
         }
     }
+}
+
+fn write_fields<'a>(out: &mut String, values: impl Iterator<Item = &'a Value>) {
+    out.push('{');
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            out.push(' ');
+        }
+        value.write_go(out, false);
+    }
+    out.push('}');
 }
 
 /// `%v` of a float64.
@@ -250,13 +269,13 @@ impl From<String> for Value {
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Nil | Self::Method(_) => serializer.serialize_unit(),
+            Self::Nil | Self::Empty(_) | Self::Method(_) => serializer.serialize_unit(),
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Integer(number) => serializer.serialize_i64(*number),
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(list) => serializer.collect_seq(list.iter()),
-            Self::Map(map) => serializer.collect_map(map.iter()),
+            Self::Map(map) | Self::Struct(map) => serializer.collect_map(map.iter()),
             Self::Record(record) => {
                 let mut fields: Vec<_> = record
                     .fields

@@ -6,7 +6,7 @@ use crate::container_options;
 use crate::failure::{Failure, Outcome};
 use crate::flag::Given;
 use crate::output;
-use crate::session::Session;
+use crate::session::{self, Session};
 use crate::terminal;
 use gantry_api::client::{Client, Request};
 use gantry_api::types::{ContainerCreateRequest, ContainerCreateResponse};
@@ -99,14 +99,14 @@ pub(super) async fn create(
     };
     let pull = given.text("pull");
     let quiet = given.bool("quiet");
-    let platform = given.text("platform");
+    let platform = session::platform(given);
     if pull == "always" {
-        pull_for_container(session, &image, platform, quiet).await?;
+        pull_for_container(session, &image, &platform, quiet).await?;
     }
     let host = request.host_config.get_or_insert_default();
     host.console_size = terminal::size().map_or([0, 0], |(rows, columns)| [rows, columns]);
     let dns = host.dns.clone().unwrap_or_default();
-    let answer = match send(client, given, &request).await {
+    let answer = match send(client, given, &platform, &request).await {
         Err(error) if error.kind() == ErrorKind::NotFound && matches!(pull, "missing" | "") => {
             let Some(reference) = reference else {
                 return Err(error.into());
@@ -117,8 +117,8 @@ pub(super) async fn create(
                     reference.familiar()
                 ));
             }
-            pull_for_container(session, &image, platform, quiet).await?;
-            send(client, given, &request).await?
+            pull_for_container(session, &image, &platform, quiet).await?;
+            send(client, given, &platform, &request).await?
         }
         answer => answer?,
     };
@@ -141,9 +141,10 @@ pub(super) async fn create(
 async fn send(
     client: &Client,
     given: &Given,
+    platform: &str,
     body: &ContainerCreateRequest,
 ) -> Result<ContainerCreateResponse, Error> {
-    let (name, platform) = (given.text("name"), given.text("platform"));
+    let name = given.text("name");
     let request = Request::post("/containers/create")
         .query_if(!name.is_empty(), "name", name)
         .query_if(!platform.is_empty(), "platform", platform)

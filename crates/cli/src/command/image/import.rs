@@ -5,7 +5,7 @@ use crate::command::{Arity, Command};
 use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Given};
 use crate::progress::{self, Target};
-use crate::session::Session;
+use crate::session::{self, Session};
 use gantry_api::client::{Body, Request};
 use gantry_oci::Reference;
 
@@ -55,9 +55,9 @@ fn run(session: &Session, given: &Given) -> Outcome {
                 given.text("message"),
             )
             .query_if(
-                !given.text("platform").is_empty(),
+                !session::platform(given).is_empty(),
                 "platform",
-                given.text("platform").to_lowercase(),
+                session::platform(given).to_lowercase(),
             );
         for change in given.list("change") {
             request = request.query("changes", change);

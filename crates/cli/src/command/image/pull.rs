@@ -6,7 +6,7 @@ use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Given};
 use crate::output;
 use crate::progress::{self, Target};
-use crate::session::Session;
+use crate::session::{self, Session};
 use base64::Engine as _;
 use gantry_api::client::{Request, Response};
 use gantry_oci::Reference;
@@ -56,7 +56,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
         output::print_line("Using default tag: latest");
     }
     session.block_on(async {
-        let answer = begin(session, &reference, given.text("platform")).await?;
+        let answer = begin(session, &reference, &session::platform(given)).await?;
         progress::show(
             answer,
             if quiet {
