@@ -14,11 +14,11 @@ use hyper::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 /// Serves one route.
-pub(crate) type Handler<S> = fn(S, Request) -> BoxFuture<Result<Response>>;
+pub(crate) type Serve<S> = fn(S, Request) -> BoxFuture<Result<Response>>;
 
 /// The routes, with what their handlers work on.
 pub(crate) struct App<S> {
-    pub router: Router<Handler<S>>,
+    pub router: Router<Serve<S>>,
     pub state: S,
     /// Host names by which TCP clients may ask for this daemon.
     pub host_names: Vec<String>,

@@ -278,7 +278,7 @@ mod tests {
         let path = folder.join("socket");
         let (reports, received) = mpsc::channel();
         let mut router = Router::new();
-        router.add(Method::GET, "/ping", ping as crate::app::Handler<Reports>);
+        router.add(Method::GET, "/ping", ping as crate::app::Serve<Reports>);
         router.add(Method::POST, "/echo", echo);
         router.add(Method::POST, "/things/{}/wait", wait);
         router.add(Method::POST, "/things/{}/attach", attach);

@@ -41,7 +41,7 @@ pub(crate) struct RequestBody {
 }
 
 impl RequestBody {
-    pub fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Incoming) -> Self {
         let length = body.size_hint().exact();
         let content = (length != Some(0)).then_some(body);
         Self {
@@ -51,7 +51,7 @@ impl RequestBody {
     }
 
     /// Takes it out, once.
-    pub fn take(&self) -> Option<Incoming> {
+    pub(crate) fn take(&self) -> Option<Incoming> {
         self.content
             .lock()
             .expect("no code panics while it holds a body")
@@ -59,7 +59,7 @@ impl RequestBody {
     }
 
     /// Reads on what nobody took, within bounds.
-    pub async fn drain(&self) {
+    pub(crate) async fn drain(&self) {
         if let Some(body) = self.take() {
             // Longer ones are cut off, and broken ones have no rest.
             let _ = Limited::new(body, DRAIN_BYTES_MAX).collect().await;
@@ -69,24 +69,24 @@ impl RequestBody {
 
 impl Request {
     /// Whether the client asks with this version or a newer one.
-    pub fn at_least(&self, minor: u16) -> bool {
+    pub(crate) fn at_least(&self, minor: u16) -> bool {
         self.version >= ApiVersion::new(1, minor)
     }
 
     /// Whether there certainly is no body.
-    pub fn has_no_body(&self) -> bool {
+    pub(crate) fn has_no_body(&self) -> bool {
         self.body.length == Some(0)
     }
 
     /// The `filters` parameter.
-    pub fn filters(&self, known: &[&str]) -> Result<Filters> {
+    pub(crate) fn filters(&self, known: &[&str]) -> Result<Filters> {
         let filters = Filters::parse(self.query.get("filters")).map_err(invalid)?;
         filters.check(known).map_err(invalid)?;
         Ok(filters)
     }
 
     /// Checks the content type of a JSON body in Docker's words.
-    pub fn check_json(&self) -> Result<()> {
+    pub(crate) fn check_json(&self) -> Result<()> {
         let given = self
             .headers
             .get(CONTENT_TYPE)
@@ -109,7 +109,7 @@ impl Request {
     }
 
     /// The body as a JSON text; none where there is no body at all.
-    pub async fn json_text(&mut self) -> Result<Option<Bytes>> {
+    pub(crate) async fn json_text(&mut self) -> Result<Option<Bytes>> {
         self.check_json()?;
         if self.has_no_body() {
             return Ok(None);
@@ -124,7 +124,7 @@ impl Request {
     }
 
     /// The body as `T`, read as Go reads it; the default where there is no body.
-    pub async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
+    pub(crate) async fn json<T: DeserializeOwned + Default>(&mut self) -> Result<T> {
         match self.json_text().await? {
             None => Ok(T::default()),
             Some(text) => {
@@ -134,7 +134,7 @@ impl Request {
     }
 
     /// A parameter that is a whole number; none where it is missing or empty.
-    pub fn number(&self, name: &str) -> Result<Option<i64>> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>> {
         let text = self.query.get(name);
         if text.is_empty() {
             return Ok(None);
@@ -149,7 +149,7 @@ impl Request {
     }
 
     /// Rows or columns.
-    pub fn size(&self, name: &str, what: &str) -> Result<u16> {
+    pub(crate) fn size(&self, name: &str, what: &str) -> Result<u16> {
         let text = self.query.get(name);
         let problem = match text.parse::<i64>() {
             Ok(value) if text.starts_with('+') || value < 0 && text == "-0" => "invalid syntax",

@@ -333,8 +333,10 @@ fn image_inspect_with_container_members(inspect: &mut ImageInspect) {
     }
 }
 
+/// The container that the image was committed from; images are not made that way any more.
 fn image_inspect_with_container(inspect: &mut ImageInspect) {
-    inspect.container.get_or_insert_default();
+    inspect.container_config =
+        serde_json::to_value(gantry_api::types::ContainerConfig::default()).ok();
 }
 
 fn image_inspect_with_virtual_size(inspect: &mut ImageInspect) {
@@ -346,14 +348,28 @@ fn image_inspect_with_virtual_size(inspect: &mut ImageInspect) {
 
 impl Lowered for SystemInfo {
     const CHANGES: &'static [Lower<Self>] = &[
-        (52, |info| info.kernel_memory_tcp = Some(true)),
+        (52, info_with_kernel_memory_tcp),
         (50, info_with_bridge_filters),
         (49, info_with_expected_commits),
         (47, info_with_nondistributable_artifacts),
         (46, |info| info.containerd = None),
         (44, info_without_status_of_runtimes),
+        (42, info_with_kernel_memory),
         (25, info_with_names_of_security_options),
     ];
+}
+
+/// Limits of the kernel's memory existed in version 1 of cgroups.
+fn has_kernel_memory(info: &SystemInfo) -> bool {
+    info.memory_limit && info.cgroup_version == "1"
+}
+
+fn info_with_kernel_memory_tcp(info: &mut SystemInfo) {
+    info.kernel_memory_tcp = Some(has_kernel_memory(info));
+}
+
+fn info_with_kernel_memory(info: &mut SystemInfo) {
+    info.kernel_memory = has_kernel_memory(info);
 }
 
 fn info_with_bridge_filters(info: &mut SystemInfo) {
@@ -368,7 +384,7 @@ fn info_with_expected_commits(info: &mut SystemInfo) {
         &mut info.runc_commit,
         &mut info.init_commit,
     ] {
-        commit.expected = Some(commit.id.clone());
+        commit.expected = Some(commit.id.clone()).filter(|id| !id.is_empty());
     }
 }
 

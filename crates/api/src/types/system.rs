@@ -19,6 +19,9 @@ pub struct SystemInfo {
     pub plugins: PluginsInfo,
     pub memory_limit: bool,
     pub swap_limit: bool,
+    /// Up to version 1.41.
+    #[serde(skip_serializing_if = "super::is_false")]
+    pub kernel_memory: bool,
     /// Up to version 1.51.
     #[serde(rename = "KernelMemoryTCP", skip_serializing_if = "Option::is_none")]
     pub kernel_memory_tcp: Option<bool>,

@@ -1,7 +1,7 @@
 //! Routes of Docker's API that are not served yet. Each is refused by name; the swarm's in the words of a node outside of one.
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::hijack::BoxFuture;
 use crate::request::{Request, quoted};
 use crate::response::{self, Response};
@@ -12,7 +12,7 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Handler<State>); 20] = [
+const ABSENT: [(Method, &str, Serve<State>); 20] = [
     (Method::GET, "/containers/{}/changes", |_, _| {
         refuse("docker diff")
     }),
@@ -92,7 +92,7 @@ const SWARM: [(Method, &str); 27] = [
     (Method::POST, "/configs/{}/update"),
 ];
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     for (method, path, handler) in ABSENT {
         router.add(method, path, handler);
     }

@@ -1,7 +1,7 @@
 //! `GET /events`: what happened since, then what happens, one JSON document after the other.
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::body::Body;
 use crate::request::{Request, invalid};
 use crate::response::{self, Response};
@@ -19,7 +19,7 @@ use hyper::header::{ACCEPT, HeaderValue};
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/events", events);
 }
 

@@ -12,7 +12,7 @@ mod network;
 mod system;
 mod volume;
 
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::router::Router;
 use gantry_engine::Engine;
 
@@ -33,7 +33,7 @@ macro_rules! route {
 use route;
 
 /// All routes.
-pub(crate) fn router() -> Router<Handler<State>> {
+pub(crate) fn router() -> Router<Serve<State>> {
     let mut router = Router::new();
     container::add(&mut router);
     exec::add(&mut router);

@@ -1,7 +1,7 @@
 //! `/networks/…`
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::request::{Request, quoted};
 use crate::response::{self, Response};
 use crate::router::Router;
@@ -15,7 +15,7 @@ use gantry_api::types::{
 use gantry_base::{Error, ErrorKind, Result};
 use gantry_engine::network::NetworkView;
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/networks", list);
     route!(router, GET "/networks/", list);
     route!(router, POST "/networks/prune", prune);

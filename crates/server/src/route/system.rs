@@ -1,7 +1,7 @@
 //! `_ping`, `version`, `info`.
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::request::Request;
 use crate::response::{self, Response, TEXT};
 use crate::router::Router;
@@ -21,7 +21,7 @@ use hyper::{HeaderMap, StatusCode};
 /// Our version, which clients see as the server's.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/_ping", ping);
     route!(router, HEAD "/_ping", ping_head);
     route!(router, GET "/version", version);
@@ -95,20 +95,9 @@ async fn info(state: State, request: Request) -> Result<Response> {
 }
 
 fn wire(view: &SystemView, listeners: usize) -> SystemInfo {
-    let (host, settings) = (&view.host, &view.settings);
+    let settings = &view.settings;
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    let has = |name: &str| host.has_controller(name);
     let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let mut security_options = vec!["name=seccomp,profile=builtin".to_owned()];
-    if host.apparmor {
-        security_options.insert(0, "name=apparmor".into());
-    }
-    if host.cgroup_version == 2 {
-        security_options.push("name=cgroupns".into());
-    }
-    if settings.no_new_privileges {
-        security_options.push("name=no-new-privileges".into());
-    }
     SystemInfo {
         id: view.id.clone(),
         containers: count(view.running + view.paused + view.stopped),
@@ -117,41 +106,22 @@ fn wire(view: &SystemView, listeners: usize) -> SystemInfo {
         containers_stopped: count(view.stopped),
         images: count(view.images),
         driver: "overlay2".into(),
-        driver_status: Vec::new(),
+        driver_status: vec![["Backing Filesystem".into(), backing_filesystem(view)]],
         plugins: PluginsInfo {
             volume: texts(&["local"]),
             network: texts(&["bridge", "host", "null"]),
             authorization: None,
             log: texts(&["json-file", "none"]),
         },
-        memory_limit: has("memory"),
-        swap_limit: host.swap_limit,
-        cpu_cfs_period: has("cpu"),
-        cpu_cfs_quota: has("cpu"),
-        cpu_shares: has("cpu"),
-        cpu_set: has("cpuset"),
-        pids_limit: has("pids"),
-        ipv4_forwarding: forwards(),
         debug: settings.debug,
         n_fd: count(std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)),
-        oom_kill_disable: host.cgroup_version == 1 && has("memory"),
         n_goroutines: count(std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)),
         system_time: time::rfc3339(time::now_ns()),
         logging_driver: settings.log_driver.clone(),
-        cgroup_driver: "cgroupfs".into(),
-        cgroup_version: host.cgroup_version.to_string(),
         n_events_listener: count(listeners),
-        kernel_version: host.kernel.clone(),
-        operating_system: host.operating_system.clone(),
-        os_version: host.os_version.clone(),
-        os_type: "linux".into(),
-        architecture: host.machine.clone(),
         index_server_address: "https://index.docker.io/v1/".into(),
         registry_config: registry_config(view),
-        ncpu: count(host.processors),
-        mem_total: i64::try_from(host.memory_bytes).unwrap_or(i64::MAX),
         docker_root_dir: settings.data_root.to_string_lossy().into_owned(),
-        name: host.name.clone(),
         labels: settings.labels.clone(),
         experimental_build: settings.experimental,
         server_version: VERSION.into(),
@@ -172,15 +142,58 @@ fn wire(view: &SystemView, listeners: usize) -> SystemInfo {
             id: VERSION.into(),
             expected: None,
         },
-        security_options,
+        security_options: security_options(view),
         firewall_backend: settings.firewall.then(|| FirewallInfo {
             driver: "nftables".into(),
             info: Vec::new(),
         }),
         cdi_spec_dirs: Vec::new(),
+        ..host_info(view)
+    }
+}
+
+/// Members about the host.
+fn host_info(view: &SystemView) -> SystemInfo {
+    let host = &view.host;
+    let has = |name: &str| host.has_controller(name);
+    SystemInfo {
+        memory_limit: has("memory"),
+        swap_limit: host.swap_limit,
+        cpu_cfs_period: has("cpu"),
+        cpu_cfs_quota: has("cpu"),
+        cpu_shares: has("cpu"),
+        cpu_set: has("cpuset"),
+        pids_limit: has("pids"),
+        ipv4_forwarding: forwards(),
+        oom_kill_disable: host.cgroup_version == 1 && has("memory"),
+        cgroup_driver: "cgroupfs".into(),
+        cgroup_version: host.cgroup_version.to_string(),
+        kernel_version: host.kernel.clone(),
+        operating_system: host.operating_system.clone(),
+        os_version: host.os_version.clone(),
+        os_type: "linux".into(),
+        architecture: host.machine.clone(),
+        ncpu: i64::try_from(host.processors).unwrap_or(i64::MAX),
+        mem_total: i64::try_from(host.memory_bytes).unwrap_or(i64::MAX),
+        name: host.name.clone(),
         warnings: warnings(view),
         ..SystemInfo::default()
     }
+}
+
+fn security_options(view: &SystemView) -> Vec<String> {
+    let (host, settings) = (&view.host, &view.settings);
+    let mut options = vec!["name=seccomp,profile=builtin".to_owned()];
+    if host.apparmor {
+        options.insert(0, "name=apparmor".into());
+    }
+    if host.cgroup_version == 2 {
+        options.push("name=cgroupns".into());
+    }
+    if settings.no_new_privileges {
+        options.push("name=no-new-privileges".into());
+    }
+    options
 }
 
 fn runtime(view: &SystemView) -> Runtime {
@@ -222,6 +235,22 @@ fn registry_config(view: &SystemView) -> RegistryServiceConfig {
         mirrors: (!mirrors.is_empty()).then_some(mirrors),
         ..RegistryServiceConfig::default()
     }
+}
+
+/// The file system of the data root, by the names that Docker gives them.
+fn backing_filesystem(view: &SystemView) -> String {
+    let kind = rustix::fs::statfs(&view.settings.data_root).map_or(0, |stat| stat.f_type);
+    let name = match kind {
+        0xef53 => "extfs",
+        0x5846_5342 => "xfs",
+        0x9123_683e => "btrfs",
+        0x0102_1994 => "tmpfs",
+        0x2fc1_2fc1 => "zfs",
+        0x794c_7630 => "overlayfs",
+        0xf2f5_2010 => "f2fs",
+        other => return format!("unknown ({other:#x})"),
+    };
+    name.to_owned()
 }
 
 fn forwards() -> bool {

@@ -1,13 +1,13 @@
 //! `/volumes/…`. Volumes exist as directories of containers so far; the noun has no verbs yet.
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::request::Request;
 use crate::response::Response;
 use crate::router::Router;
 use gantry_base::{Error, Result};
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/volumes", refuse);
     route!(router, POST "/volumes/create", refuse);
     route!(router, POST "/volumes/prune", refuse);

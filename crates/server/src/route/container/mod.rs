@@ -2,12 +2,13 @@
 
 mod attach;
 mod create;
+mod host_config;
 mod inspect;
 mod list;
 mod logs;
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::body::Body;
 use crate::request::{Request, quoted};
 use crate::response::{self, JSON, Response};
@@ -18,12 +19,12 @@ pub(super) use create::platform;
 use gantry_api::types::{
     ContainerTopResponse, ContainerWaitExitError, ContainerWaitResponse, ContainersPruneReport,
 };
-use gantry_base::{Error, Result};
+use gantry_base::{Error, ErrorKind, Result};
 use gantry_engine::container::view::ContainerView;
 use gantry_engine::container::{RemoveOptions, Start, Stop, StopOptions, WaitCondition};
 use hyper::StatusCode;
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/containers/json", list::list);
     route!(router, POST "/containers/create", create::create);
     route!(router, POST "/containers/prune", prune);
@@ -107,7 +108,11 @@ async fn kill(state: State, request: Request) -> Result<Response> {
         signal => signal,
     };
     let name = reference(&request)?;
-    state.engine.containers.kill(name, signal).await?;
+    let killed = state.engine.containers.kill(name, signal).await;
+    killed.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => error.prefixed(format!("cannot kill container: {name}")),
+        _ => error,
+    })?;
     Ok(response::no_content())
 }
 

@@ -39,37 +39,14 @@ fn apply(config: &mut ContainerDefaults, line: &str) -> Result<()> {
             let labels = config.labels.get_or_insert_default();
             labels.extend(pairs("LABEL", rest)?);
         }
-        "EXPOSE" => {
-            let ports = config.exposed_ports.get_or_insert_default();
-            for word in words(rest)? {
-                ports.insert(
-                    if word.contains('/') {
-                        word
-                    } else {
-                        format!("{word}/tcp")
-                    },
-                    Empty {},
-                );
-            }
-        }
+        "EXPOSE" => expose(config, rest)?,
         "VOLUME" => {
             let volumes = config.volumes.get_or_insert_default();
             let paths = json_words(rest).map_or_else(|| words(rest), Ok)?;
             volumes.extend(paths.into_iter().map(|path| (path, Empty {})));
         }
         "USER" => rest.clone_into(&mut config.user),
-        "WORKDIR" => {
-            let base = if rest.starts_with('/') {
-                ""
-            } else {
-                config.working_dir.as_str()
-            };
-            config.working_dir = format!(
-                "{}/{}",
-                base.trim_end_matches('/'),
-                rest.trim_start_matches('/')
-            );
-        }
+        "WORKDIR" => change_directory(config, rest),
         "STOPSIGNAL" => rest.clone_into(&mut config.stop_signal),
         "ONBUILD" => config
             .on_build
@@ -88,6 +65,32 @@ fn apply(config: &mut ContainerDefaults, line: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn expose(config: &mut ContainerDefaults, text: &str) -> Result<()> {
+    let ports = config.exposed_ports.get_or_insert_default();
+    for word in words(text)? {
+        let port = if word.contains('/') {
+            word
+        } else {
+            format!("{word}/tcp")
+        };
+        ports.insert(port, Empty {});
+    }
+    Ok(())
+}
+
+fn change_directory(config: &mut ContainerDefaults, path: &str) {
+    let base = if path.starts_with('/') {
+        ""
+    } else {
+        config.working_dir.as_str()
+    };
+    config.working_dir = format!(
+        "{}/{}",
+        base.trim_end_matches('/'),
+        path.trim_start_matches('/')
+    );
 }
 
 /// The words of a JSON list, or a line for the shell.

@@ -5,7 +5,7 @@ mod list;
 mod transfer;
 
 use super::{State, route};
-use crate::app::Handler;
+use crate::app::Serve;
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::router::Router;
@@ -21,7 +21,7 @@ use gantry_oci::Reference;
 use gantry_oci::image::{ContainerDefaults, Healthcheck};
 use hyper::StatusCode;
 
-pub(super) fn add(router: &mut Router<Handler<State>>) {
+pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/images/json", list::list);
     route!(router, GET "/images/get", transfer::save);
     route!(router, POST "/images/load", transfer::load);

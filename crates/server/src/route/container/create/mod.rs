@@ -20,6 +20,8 @@ use gantry_engine::container::CreateOptions;
 use gantry_engine::container::config::Config;
 use gantry_oci::Platform;
 use hyper::StatusCode;
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
 
 pub(super) async fn create(state: State, mut request: Request) -> Result<Response> {
     let text = request.json_text().await?.unwrap_or_default();
@@ -87,28 +89,14 @@ fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<
     check_sysctls(host)?;
     let process = process::convert(config, host)?;
     let healthcheck = process::healthcheck(config.healthcheck.as_ref())?;
-    if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
-        return Err(Error::invalid(
-            "can't create 'AutoRemove' container with restart policy",
-        ));
-    }
     let restart = process::restart_policy(host)?;
+    check_words(host)?;
     let security = security::convert(host)?;
-    if host.annotations.contains_key("") {
-        let text = "invalid Annotations: the empty string is not permitted as an annotation key";
-        return Err(Error::invalid(text));
-    }
     let resources = resources::convert(host, warnings)?;
     let namespaces = security::namespaces(host)?;
     let Ok(shm_size_bytes) = u64::try_from(host.shm_size) else {
         return Err(Error::invalid("SHM size can not be less than 0"));
     };
-    if !RUNTIMES.contains(&host.runtime.as_str()) {
-        return Err(Error::invalid(format!(
-            "unknown or invalid runtime name: {}",
-            host.runtime
-        )));
-    }
     refuse_unsupported(config, host)?;
     let networking = body.networking_config.clone().unwrap_or_default();
     let network = network::convert(config, host, &networking, warnings)?;
@@ -119,11 +107,7 @@ fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<
         hostname: config.hostname.clone(),
         domainname: config.domainname.clone(),
         labels: labels.map(|(k, v)| (k.clone(), v.clone())).collect(),
-        annotations: host
-            .annotations
-            .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
+        annotations: unsorted(&host.annotations),
         process,
         exposed_ports: ports::exposed(config.exposed_ports.keys())?,
         volumes: config
@@ -139,11 +123,7 @@ fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<
         network,
         mounts: mounts::convert(host)?,
         binds: host.binds.clone().unwrap_or_default(),
-        tmpfs: host
-            .tmpfs
-            .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
+        tmpfs: unsorted(&host.tmpfs),
         shm_size_bytes,
         readonly_rootfs: host.readonly_rootfs,
         restart,
@@ -157,8 +137,32 @@ fn convert(body: &ContainerCreateRequest, warnings: &mut Vec<String>) -> Result<
     })
 }
 
+/// Members that stand for themselves.
+fn check_words(host: &HostConfig) -> Result<()> {
+    if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
+        return Err(Error::invalid(
+            "can't create 'AutoRemove' container with restart policy",
+        ));
+    }
+    if host.annotations.contains_key("") {
+        let text = "invalid Annotations: the empty string is not permitted as an annotation key";
+        return Err(Error::invalid(text));
+    }
+    if !RUNTIMES.contains(&host.runtime.as_str()) {
+        return Err(Error::invalid(format!(
+            "unknown or invalid runtime name: {}",
+            host.runtime
+        )));
+    }
+    Ok(())
+}
+
 /// Names of the one runtime that there is: ours, and those of the runtime it stands for.
 const RUNTIMES: [&str; 4] = ["", "gantry", "runc", "io.containerd.runc.v2"];
+
+fn unsorted(map: &BTreeMap<String, String>) -> IndexMap<String, String> {
+    map.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+}
 
 /// What dockerd looks at while it reads the request.
 fn check_host(config: &ContainerConfig, host: &HostConfig) -> Result<()> {

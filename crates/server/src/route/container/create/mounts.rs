@@ -494,46 +494,56 @@ mod tests {
         assert_eq!(mounts[2].source, volume("", false, ""));
     }
 
-    #[test]
-    fn mounts_are_refused_in_dockers_words() {
-        let text = |mount: Mount| {
-            let host = HostConfig {
-                mounts: Some(vec![mount]),
-                ..HostConfig::default()
-            };
-            check(host.mounts.as_deref().unwrap_or_default())
-                .and_then(|()| convert(&host))
-                .expect_err("is invalid")
-                .to_string()
+    fn refusal(mount: Mount) -> String {
+        let host = HostConfig {
+            mounts: Some(vec![mount]),
+            ..HostConfig::default()
         };
-        let mount = |kind: &str, source: &str, target: &str| Mount {
+        let checked = check(host.mounts.as_deref().unwrap_or_default());
+        checked
+            .and_then(|()| convert(&host))
+            .expect_err("is invalid")
+            .to_string()
+    }
+
+    fn mount(kind: &str, source: &str, target: &str) -> Mount {
+        Mount {
             kind: kind.into(),
             source: source.into(),
             target: target.into(),
             ..Mount::default()
-        };
+        }
+    }
+
+    #[test]
+    fn mounts_are_refused_in_dockers_words() {
+        for (kind, source, target, text) in [
+            ("", "", "", "field Target must not be empty"),
+            ("bind", "", "/a", "field Source must not be empty"),
+            (
+                "bind",
+                "/nonexist",
+                "/a",
+                "bind source path does not exist: /nonexist",
+            ),
+            (
+                "bind",
+                "/tmp",
+                "/",
+                "invalid specification: destination can't be '/'",
+            ),
+            ("tmpfs", "/tmp", "/a", "field Source must not be specified"),
+            ("npipe", "x", "/a", "mount type unknown"),
+        ] {
+            let expected = format!("invalid mount config for type \"{kind}\": {text}");
+            assert_eq!(refusal(mount(kind, source, target)), expected);
+        }
+    }
+
+    #[test]
+    fn options_of_mounts_are_refused_in_dockers_words() {
         let of =
             |kind: &str, rest: &str| format!("invalid mount config for type \"{kind}\": {rest}");
-        assert_eq!(
-            text(mount("", "", "")),
-            of("", "field Target must not be empty")
-        );
-        assert_eq!(
-            text(mount("bind", "", "/a")),
-            of("bind", "field Source must not be empty")
-        );
-        assert_eq!(
-            text(mount("bind", "/nonexist", "/a")),
-            of("bind", "bind source path does not exist: /nonexist")
-        );
-        assert_eq!(
-            text(mount("tmpfs", "/tmp", "/a")),
-            of("tmpfs", "field Source must not be specified")
-        );
-        assert_eq!(
-            text(mount("npipe", "x", "/a")),
-            of("npipe", "mount type unknown")
-        );
         let options = Some(BindOptions {
             propagation: "x".into(),
             ..BindOptions::default()
@@ -542,13 +552,16 @@ mod tests {
             bind_options: options,
             ..mount("bind", "/tmp", "/a")
         };
-        assert_eq!(text(propagation), of("bind", "invalid propagation mode: x"));
+        assert_eq!(
+            refusal(propagation),
+            of("bind", "invalid propagation mode: x")
+        );
         let volume = Mount {
             volume_options: Some(VolumeOptions::default()),
             ..mount("bind", "/tmp", "/a")
         };
         assert_eq!(
-            text(volume),
+            refusal(volume),
             "VolumeOptions must not be specified on mount type \"bind\""
         );
         let options = TmpfsOptions {
@@ -559,18 +572,16 @@ mod tests {
             tmpfs_options: Some(options),
             ..mount("tmpfs", "", "/a")
         };
-        assert_eq!(text(tmpfs), of("tmpfs", "invalid option: x"));
+        assert_eq!(refusal(tmpfs), of("tmpfs", "invalid option: x"));
         let readonly = Mount {
             read_only: true,
             ..mount("volume", "", "/a")
         };
-        assert_eq!(
-            text(readonly),
-            of(
-                "volume",
-                "must not set ReadOnly mode when using anonymous volumes"
-            )
+        let text = of(
+            "volume",
+            "must not set ReadOnly mode when using anonymous volumes",
         );
+        assert_eq!(refusal(readonly), text);
     }
 
     #[test]
