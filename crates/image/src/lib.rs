@@ -21,7 +21,7 @@ mod tar;
 mod time;
 mod unpack;
 
-pub use export::export;
+pub use export::{TreeKind, export};
 pub use history::HistoryEntry;
 pub use import::ImportOptions;
 pub use load::{LoadEvent, Loaded};

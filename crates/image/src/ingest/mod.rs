@@ -171,10 +171,10 @@ impl Ingest {
             layer
         });
         Ending {
-            folder,
             size_bytes,
             hashed,
             layer,
+            folder,
         }
     }
 }

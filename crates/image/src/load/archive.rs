@@ -199,7 +199,7 @@ impl<R: BufRead> Reader<'_, R> {
                 id: id.clone(),
                 current_bytes: current,
                 total_bytes: size,
-            })
+            });
         };
         loop {
             let piece = shared.pool.copy_of(self.archive.payload()?);

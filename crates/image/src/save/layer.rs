@@ -85,7 +85,9 @@ impl Images {
             })?;
             let hasher = spawn_scoped(scope, "diff-hash", move || {
                 let mut hash = sha2::Sha256::new();
-                hash_pieces.iter().for_each(|piece| hash.update(&*piece));
+                for piece in hash_pieces {
+                    hash.update(&*piece);
+                }
                 Digest::from_sha256(&hash.finalize().into())
             })?;
             let written = pieces.iter().try_for_each(|piece| write(&piece));

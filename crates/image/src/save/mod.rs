@@ -180,9 +180,9 @@ fn select(index: &Index, names: &[String]) -> Result<Vec<Selected>> {
                 add(image, Some(name.clone()));
             }
             Ok(name) if !all_tags(name).is_empty() => {
-                all_tags(name)
-                    .into_iter()
-                    .for_each(|(name, image)| add(image, Some(name)));
+                for (name, image) in all_tags(name) {
+                    add(image, Some(name));
+                }
             }
             _ => add(index.find(text).map_err(|_| no_such_image(text))?, None),
         }

@@ -60,7 +60,7 @@ impl Shared {
     }
 
     fn collect_now(&self) -> Result<()> {
-        let (layers, blobs) = self.db.write(Durability::Normal, |tx| orphans(tx))?;
+        let (layers, blobs) = self.db.write(Durability::Normal, orphans)?;
         for layer in layers {
             self.discard(&self.layer(layer))?;
         }

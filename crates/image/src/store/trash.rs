@@ -18,7 +18,7 @@ impl Trash {
         let (wake, woken) = channel();
         let path = folder.clone();
         drop(crate::ingest::spawn("image-trash", move || {
-            empty_for_ever(&path, &woken)
+            empty_for_ever(&path, &woken);
         })?);
         let trash = Self {
             folder,

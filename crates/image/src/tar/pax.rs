@@ -30,6 +30,12 @@ pub(super) struct SparseRecords {
 }
 
 impl SparseRecords {
+    fn begin_piece(&mut self, offset: u64) -> Result<()> {
+        match self.pending_offset.replace(offset) {
+            None => Ok(()),
+            Some(_) => Err(invalid("sparse offset without length")),
+        }
+    }
     pub(super) fn is_sparse(&self) -> bool {
         self.major.is_some() || self.map.is_some() || self.size.is_some()
     }
@@ -73,16 +79,7 @@ impl Extensions {
             b"GNU.sparse.name" => self.sparse.name = Some(path(value)?),
             b"GNU.sparse.realsize" | b"GNU.sparse.size" => self.sparse.size = Some(decimal(value)?),
             b"GNU.sparse.map" => self.sparse.map = Some(list(value, segments_max)?),
-            b"GNU.sparse.offset" => {
-                if self
-                    .sparse
-                    .pending_offset
-                    .replace(decimal(value)?)
-                    .is_some()
-                {
-                    return Err(invalid("sparse offset without length"));
-                }
-            }
+            b"GNU.sparse.offset" => self.sparse.begin_piece(decimal(value)?)?,
             b"GNU.sparse.numbytes" => {
                 let offset = self
                     .sparse

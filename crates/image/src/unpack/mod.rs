@@ -25,6 +25,7 @@ mod tests;
 
 pub(crate) use path::clean as clean_path;
 pub(crate) use size::tree_size;
+pub(crate) use whiteout::is_whiteout;
 
 /// What a layer turned out to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -45,7 +46,7 @@ const SPACE_CHECK_BYTES: u64 = 32 << 20;
 pub(crate) fn unpack(input: impl BufRead, directory: OwnedFd, limits: &Limits) -> Result<Unpacked> {
     gantry_sys::file::clear_umask_of_thread().context("cannot clear the file mode mask")?;
     let mut archive = TarReader::new(input);
-    let mut layer = Layer::new(directory, *limits)?;
+    let mut layer = Layer::new(directory, *limits);
     let mut entries = 0;
     while let Some(entry) = archive.next_entry()? {
         entries += 1;
@@ -86,8 +87,8 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(directory: OwnedFd, limits: Limits) -> Result<Self> {
-        Ok(Self {
+    fn new(directory: OwnedFd, limits: Limits) -> Self {
+        Self {
             parents: Parents::new(directory),
             limits,
             directory_times: HashMap::new(),
@@ -95,7 +96,7 @@ impl Layer {
             size_bytes: 0,
             is_recount_needed: false,
             unchecked_bytes: 0,
-        })
+        }
     }
 
     fn add<R: BufRead>(&mut self, entry: &Entry, archive: &mut TarReader<R>) -> Result<()> {

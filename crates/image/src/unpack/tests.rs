@@ -46,7 +46,7 @@ impl World {
         })
     }
     /// Everything that a careless extraction could change outside.
-    fn canary(&self) -> BTreeMap<PathBuf, (u32, u32, u64, i64, i64, Vec<u8>)> {
+    fn canary(&self) -> BTreeMap<PathBuf, String> {
         let mut state = BTreeMap::new();
         let mut folders = vec![self.folder.join("outside")];
         while let Some(folder) = folders.pop() {
@@ -61,17 +61,15 @@ impl World {
                 if found.is_dir() {
                     folders.push(path.clone());
                 }
-                state.insert(
-                    path,
-                    (
-                        found.mode(),
-                        found.uid(),
-                        found.nlink(),
-                        found.mtime(),
-                        found.ctime(),
-                        content,
-                    ),
+                let text = format!(
+                    "{:o} {} {} {} {} {content:?}",
+                    found.mode(),
+                    found.uid(),
+                    found.nlink(),
+                    found.mtime(),
+                    found.ctime()
                 );
+                state.insert(path, text);
             }
         }
         state
