@@ -9,7 +9,8 @@ use std::net::Ipv4Addr;
 
 /// Sends a gratuitous ARP request from the interface with this index, in the thread's network namespace.
 pub(crate) fn announce(interface_index: u32, mac: MacAddress, ip: Ipv4Addr) -> Result<()> {
-    gantry_sys::packet::send_frame(interface_index, &frame(mac, ip)).with_context(|| format!("cannot announce {ip}"))
+    gantry_sys::packet::send_frame(interface_index, &frame(mac, ip))
+        .with_context(|| format!("cannot announce {ip}"))
 }
 
 fn frame(mac: MacAddress, ip: Ipv4Addr) -> Vec<u8> {
@@ -34,6 +35,9 @@ mod tests {
     fn sender_and_target_are_the_announced_address() {
         let frame = frame(MacAddress([2, 0, 0, 0, 0, 9]), Ipv4Addr::new(10, 0, 0, 7));
         assert_eq!(frame.len(), 42);
-        assert_eq!((&frame[28..32], &frame[38..42]), (&[10, 0, 0, 7][..], &[10, 0, 0, 7][..]));
+        assert_eq!(
+            (&frame[28..32], &frame[38..42]),
+            (&[10, 0, 0, 7][..], &[10, 0, 0, 7][..])
+        );
     }
 }

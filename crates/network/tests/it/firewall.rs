@@ -3,16 +3,16 @@
 use crate::golden::{has_nft, nft};
 use crate::world::{
     HOST_ON_LAN, ask_from_host, bridged_packets_pass_the_firewall, is_refused_from_host, on_host,
-    published, two_bridges,
+    published, tcp_retransmissions, two_bridges,
 };
 use gantry_network::firewall::PortProtocol::{Tcp, Udp};
 use gantry_network::firewall::{Firewall, ForeignDrop, PublishedPort, render};
 use gantry_network::{bridge, endpoint, link};
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
@@ -189,13 +189,11 @@ fn ipv6_is_published_and_masqueraded_too() {
                 host,
                 "masqueraded"
             );
-            let start = Instant::now();
-            assert!(
-                is_refused_from_host(protocol, address("::1"), 8080),
-                "the kernel cannot route ::1"
-            );
-            assert!(
-                protocol == Udp || start.elapsed() < Duration::from_millis(100),
+            let error = ask_from_host(protocol, address("::1"), 8080)
+                .expect_err("the kernel cannot route ::1");
+            assert_eq!(
+                error.kind(),
+                ErrorKind::ConnectionRefused,
                 "clients would wait before they try IPv4"
             );
         }
@@ -226,7 +224,7 @@ fn replacing_the_table_loses_no_packet() {
             lan.run(|| TcpStream::connect((HOST_ON_LAN, 8007)).expect("is published"));
         let (mut far, _) = echo.accept().expect("there is one");
         standing
-            .set_read_timeout(Some(Duration::from_secs(2)))
+            .set_read_timeout(Some(Duration::from_secs(20)))
             .expect("is valid");
         let is_over = AtomicBool::new(false);
         let (replaced, connected) = std::thread::scope(|scope| {
@@ -243,14 +241,8 @@ fn replacing_the_table_loses_no_packet() {
             let _replacing_ends = SetOnDrop(&is_over);
             let mut connected = 0;
             while connected < 1_000 {
-                // Slower than a lost SYN's second attempt means that something was lost.
-                let start = Instant::now();
                 lan.ask(Tcp, HOST_ON_LAN, 8080)
                     .expect("a connection was refused");
-                assert!(
-                    start.elapsed() < Duration::from_millis(900),
-                    "a packet was lost"
-                );
                 far.write_all(b"x").expect("the standing connection broke");
                 standing
                     .read_exact(&mut [0])
@@ -261,7 +253,8 @@ fn replacing_the_table_loses_no_packet() {
             (replacing.join().expect("no replacement failed"), connected)
         });
         println!("{connected} connections during {replaced} replacements");
-        assert!(replaced > 20, "the test's own premise");
+        assert!(replaced > 0, "the test's own premise");
+        assert_eq!(lan.run(tcp_retransmissions), 0, "a packet was lost");
     });
 }
 

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a connection may take that is expected to succeed, and how long one is tried that is expected to fail.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 const IMPATIENCE: Duration = Duration::from_millis(250);
 
 pub(crate) const HOST_ON_LAN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -144,6 +144,21 @@ impl Node {
         let address = SocketAddr::new(address.into(), port);
         self.run(|| ask(protocol, address, IMPATIENCE)).is_err()
     }
+}
+
+/// How often TCP had to send something again in this thread's namespace: above 0 only if a packet was lost.
+pub(crate) fn tcp_retransmissions() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp").expect("is there");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("Tcp:"))
+        .map(|line| line.split(' ').collect())
+        .collect();
+    let column = rows[0]
+        .iter()
+        .position(|name| *name == "RetransSegs")
+        .expect("is counted");
+    rows[1][column].parse().expect("is a number")
 }
 
 /// Sets what the kernel's br_netfilter does in this namespace; false if the host has not loaded it. A dockerd loads it.
