@@ -78,11 +78,7 @@ pub(super) fn lex(source: &str, start: usize) -> Result<(Vec<(Token, usize)>, us
                 (Token::Identifier(name.into()), name.len())
             }
             other => {
-                let message = if other == '}' {
-                    "bad character U+007D '}'".to_owned()
-                } else {
-                    format!("unexpected \"{other}\" in command")
-                };
+                let message = unexpected(other);
                 return Err(error_at(source, at, &message));
             }
         };
@@ -93,6 +89,13 @@ pub(super) fn lex(source: &str, start: usize) -> Result<(Vec<(Token, usize)>, us
         return Err(error_at(source, at, "unclosed left paren"));
     }
     Ok((tokens, at))
+}
+
+fn unexpected(character: char) -> String {
+    match character {
+        '}' => "bad character U+007D '}'".to_owned(),
+        other => format!("unexpected \"{other}\" in command"),
+    }
 }
 
 fn word(text: &str) -> &str {

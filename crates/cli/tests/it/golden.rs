@@ -17,7 +17,8 @@ impl World {
         files: &[(&str, &str)],
         script: impl Fn(&Recorded) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let directory = tempfile::tempdir().expect("can create a directory");
+        // Not where `TMPDIR` says: the path of a socket has to be short.
+        let directory = tempfile::tempdir_in("/tmp").expect("can create a directory");
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text).expect("can write");
         }
