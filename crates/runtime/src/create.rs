@@ -128,7 +128,7 @@ pub fn spawn(plan: Plan) -> Result<Starting> {
     let (ours, theirs) = fdpass::pair().context("cannot make a socket pair")?;
     let child = clone_init(&plan, &spaces, cgroup.get(), &theirs)?;
     drop(theirs);
-    let mount_namespace = spaces.mount_namespace(&child, &plan)?;
+    let mount_namespace = spaces.mount_namespace(&child, &plan);
     let cgroup = cgroup.0.take().expect("was set above");
     let hooks = outline.hooks.map(|hooks| {
         (
@@ -321,16 +321,16 @@ impl Spaces {
         self.new & !(Kind::Cgroup.flag() | Kind::Time.flag())
     }
 
-    fn mount_namespace(&self, child: &clone::Child, plan: &Plan) -> Result<Option<OwnedFd>> {
+    fn mount_namespace(&self, child: &clone::Child, plan: &Plan) -> Option<OwnedFd> {
         if self.new & Kind::Mount.flag() == 0 {
-            return Ok(None);
+            return None;
         }
         match pidfd::mount_namespace(&child.pidfd) {
-            Ok(fd) => Ok(Some(fd)),
+            Ok(fd) => Some(fd),
             // Before 6.11. That it is not held costs time at the end, nothing else.
-            Err(_) => Ok(userns::host_proc(plan.host_proc.as_ref())
+            Err(_) => userns::host_proc(plan.host_proc.as_ref())
                 .ok()
-                .and_then(|proc| open_link(&proc, &format!("{}/ns/mnt", child.pid)).ok())),
+                .and_then(|proc| open_link(&proc, &format!("{}/ns/mnt", child.pid)).ok()),
         }
     }
 }
@@ -390,8 +390,8 @@ fn clone_init(
         in_unified: target.is_some(),
     };
     in_pid_namespace(spaces.joined(Kind::Pid), || {
-        // SAFETY: the caller of this crate is single-threaded, as the crate demands.
         #[expect(unsafe_code, reason = "the one clone of a container's init")]
+        // SAFETY: the caller of this crate is single-threaded, as the crate demands.
         let child = unsafe { clone::spawn(&options, || init::main(&context)) };
         child.context("unable to start container process: cannot clone")
     })

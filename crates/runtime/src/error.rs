@@ -1,6 +1,6 @@
 //! The runtime's error: a class that callers branch on, and a text in runc's words where runc has words.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -149,7 +149,7 @@ pub(crate) fn quoted(text: &str) -> String {
             '\u{b}' => quoted.push_str("\\v"),
             '\u{c}' => quoted.push_str("\\f"),
             control if control.is_ascii_control() => {
-                quoted.push_str(&format!("\\x{:02x}", u32::from(control)))
+                let _ = write!(quoted, "\\x{:02x}", u32::from(control));
             }
             other => quoted.push(other),
         }

@@ -50,8 +50,8 @@ pub fn exec(target: &Target<'_>, plan: ExecPlan) -> Result<Child> {
     };
     let own_pids = target.namespaces & Kind::Pid.flag() != 0;
     let child = in_pid_namespace(own_pids.then_some(target.pidfd), || {
-        // SAFETY: the caller of this crate is single-threaded, as the crate demands.
         #[expect(unsafe_code, reason = "the one clone of a process in a container")]
+        // SAFETY: the caller of this crate is single-threaded, as the crate demands.
         let child = unsafe { clone::spawn(&options, || main(&entry)) };
         child.context("cannot clone")
     })?;
@@ -173,11 +173,11 @@ impl Entry<'_> {
                 .iter()
                 .map(|hierarchy| hierarchy.root.as_raw_fd()),
         );
-        // SAFETY: this process never returns to its creator's frames, and what it owns itself was opened by nobody yet.
         #[expect(
             unsafe_code,
             reason = "the creator's descriptors must not be reachable from the container"
         )]
+        // SAFETY: this process never returns to its creator's frames, and what it owns itself was opened by nobody yet.
         unsafe {
             sys_process::close_all_but(&mut keep).context("cannot close descriptors")?;
         }

@@ -95,7 +95,7 @@ fn path(name: &str) -> Result<String> {
     };
     let is_plain = |part: &str| {
         !part.is_empty()
-            && part.trim_matches('.') != ""
+            && !part.trim_matches('.').is_empty()
             && part
                 .chars()
                 .all(|c| !c.is_ascii_control() && c != '\0' && c != '=')

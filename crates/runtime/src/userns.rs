@@ -122,11 +122,11 @@ pub(crate) fn namespace_for_mount(
         namespaces: u64::from(libc::CLONE_NEWUSER.unsigned_abs()),
         cgroup: None,
     };
-    // SAFETY: the caller of this crate is single-threaded, as the crate demands.
     #[expect(
         unsafe_code,
         reason = "a short-lived process holds the namespace until it is open"
     )]
+    // SAFETY: the caller of this crate is single-threaded, as the crate demands.
     let holder = unsafe {
         clone::spawn(&options, || {
             loop {

@@ -79,7 +79,8 @@ pub(crate) fn validate(
             "unable to set domainname without a private UTS namespace",
         ));
     }
-    if !has(Kind::Mount) && !(linux.masked_paths.is_empty() && linux.readonly_paths.is_empty()) {
+    let hides = !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty();
+    if hides && !has(Kind::Mount) {
         return Err(Error::invalid(
             "unable to restrict sys entries without a private MNT namespace",
         ));
@@ -115,6 +116,7 @@ pub(crate) fn validate(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gantry_oci::runtime::IdMapping;
 
     fn check(change: impl FnOnce(&mut Spec, &mut Linux, &mut Process)) -> Result<()> {
         let mut process = Process {
@@ -138,7 +140,7 @@ mod tests {
         assert!(text(check(|spec, _, _| spec.hostname = "h".into())).contains("UTS"));
         assert!(
             text(check(
-                |_, linux, _| linux.uid_mappings = vec![Default::default()]
+                |_, linux, _| linux.uid_mappings = vec![IdMapping::default()]
             ))
             .contains("USER namespace")
         );

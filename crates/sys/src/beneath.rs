@@ -179,7 +179,7 @@ impl Root {
                 Ok(fd) => return Ok(fd),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if tries < RETRIES_MIN || start.elapsed() < RETRY_TIME => {
-                    tries += 1
+                    tries += 1;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -191,7 +191,7 @@ impl Root {
         let components: Vec<&OsStr> = path
             .components()
             .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
-            .map(|component| component.as_os_str())
+            .map(Component::as_os_str)
             .collect();
         for length in (0..components.len()).rev() {
             let prefix: PathBuf = components[..length].iter().collect();

@@ -70,10 +70,8 @@ pub unsafe fn spawn(clone: &Clone<'_>, child: impl FnOnce() -> i32) -> io::Resul
         pid => {
             let pid = i32::try_from(pid).expect("the kernel's pids fit");
             // SAFETY: the kernel has just stored a new descriptor, which nobody else owns.
-            Ok(Child {
-                pid,
-                pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-            })
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child { pid, pidfd })
         }
     }
 }

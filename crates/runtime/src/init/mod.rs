@@ -10,6 +10,7 @@ use gantry_sys::namespace::{self, Kind};
 use gantry_sys::process as sys_process;
 use rustix::fs::Mode;
 use rustix::thread;
+use std::fmt::Write as _;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -100,11 +101,11 @@ impl Setup<'_> {
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
         let mut keep = kept_fds(self.plan, self.spaces, self.sync);
         keep.extend(self.cgroup.trees.iter().map(|(_, tree)| tree.as_raw_fd()));
-        // SAFETY: this process never returns to its creator's frames, and what it owns itself was opened by nobody yet.
         #[expect(
             unsafe_code,
             reason = "the creator's descriptors must not be reachable from the container"
         )]
+        // SAFETY: this process never returns to its creator's frames, and what it owns itself was opened by nobody yet.
         unsafe {
             sys_process::close_all_but(&mut keep).context("cannot close descriptors")?;
         }
@@ -422,7 +423,7 @@ fn write_time_offsets(linux: &Linux, proc: &Proc) -> Result<()> {
                 quoted(clock)
             )));
         }
-        text.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
+        let _ = writeln!(text, "{clock} {} {}", offset.secs, offset.nanosecs);
     }
     // The files of a process that cannot be dumped belong to the host's root.
     set_dumpable_behavior(DumpableBehavior::Dumpable)?;

@@ -12,11 +12,11 @@ pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
         gantry_sys::seccomp::install(filter)?;
     }
     let signals = sys_process::SignalQueue::block_all().context("cannot block signals")?;
-    // SAFETY: this process has one thread.
     #[expect(
         unsafe_code,
         reason = "the program has to be another process than its init"
     )]
+    // SAFETY: this process has one thread.
     let child = unsafe {
         sys_process::fork(|| {
             sys_process::reset_signals();
@@ -30,11 +30,11 @@ pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
     }
     .context("cannot fork the program")?;
     // Only the child's copy may keep the creator waiting.
-    // SAFETY: nothing that owns a descriptor is used below.
     #[expect(
         unsafe_code,
         reason = "the end of the connection is what tells that the program was executed"
     )]
+    // SAFETY: nothing that owns a descriptor is used below.
     unsafe {
         sys_process::close_all_but(&mut []).context("cannot close descriptors")?;
     }

@@ -5,6 +5,7 @@ use gantry_sys::mount::{self, Attributes, Change, FsContext, PROC_MAGIC, Propaga
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -372,7 +373,7 @@ pub(super) fn attempt(mount: &Mount, options: &Options, target: &Target) -> Stri
         mount.source, mount.destination
     );
     if options.legacy_flags != 0 {
-        text.push_str(&format!(", flags: 0x{:x}", options.legacy_flags));
+        let _ = write!(text, ", flags: 0x{:x}", options.legacy_flags);
     }
     if !options.data.is_empty() {
         let data: Vec<String> = options
@@ -384,7 +385,7 @@ pub(super) fn attempt(mount: &Mount, options: &Options, target: &Target) -> Stri
                     .map_or_else(|| key.clone(), |value| format!("{key}={value}"))
             })
             .collect();
-        text.push_str(&format!(", data: {}", data.join(",")));
+        let _ = write!(text, ", data: {}", data.join(","));
     }
     text
 }

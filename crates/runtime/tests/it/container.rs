@@ -81,7 +81,7 @@ fn refusals_have_kinds_and_texts(world: &World) {
     let check = |program: &str, kind: ErrorKind, text: &str| {
         let error = world
             .probe(&[], |spec| {
-                spec.process.as_mut().expect("is there").args = vec![program.into()]
+                spec.process.as_mut().expect("is there").args = vec![program.into()];
             })
             .expect_err("is refused");
         assert_eq!((error.kind, error.message.as_str()), (kind, text));
@@ -116,7 +116,7 @@ fn refusals_have_kinds_and_texts(world: &World) {
     .expect("is set");
     let (text, code) = world
         .probe(&[], |spec| {
-            spec.process.as_mut().expect("is there").args = vec!["text".into()]
+            spec.process.as_mut().expect("is there").args = vec!["text".into()];
         })
         .expect("starts");
     assert_eq!(

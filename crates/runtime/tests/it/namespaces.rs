@@ -190,7 +190,7 @@ fn maps_the_ids_of_a_mount(world: &World) {
     });
     match result {
         Err(error) if error.message.contains("MOUNT_ATTR_IDMAP") => {
-            println!("note: skipped: {error}")
+            println!("note: skipped: {error}");
         }
         other => assert!(
             other.expect("runs").0.starts_with("file 100644 1500:1600"),

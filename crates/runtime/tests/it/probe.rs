@@ -27,7 +27,7 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
             "ls" => rest.iter().for_each(|path| list(path)),
             "write" => write(&rest[0], &rest[1]),
             "exit" => return rest[0].parse().unwrap_or(1),
-            "sleep" => std::thread::sleep(std::time::Duration::from_secs(60)),
+            "sleep" => std::thread::sleep(std::time::Duration::from_mins(1)),
             "namespaces" => namespaces(),
             "tty" => println!(
                 "tty {}",
@@ -41,11 +41,12 @@ pub(crate) fn main(arguments: &[String]) -> i32 {
             "orphan" => orphan(),
             "fork" => {
                 let program = std::env::current_exe().expect("is known");
-                std::process::Command::new(program)
+                let child = std::process::Command::new(program)
                     .arg0("probe")
                     .arg("nap")
-                    .spawn()
-                    .expect("starts");
+                    .spawn();
+                // Not waited for: that is what an init is there for.
+                std::mem::forget(child.expect("starts"));
             }
             "nap" => std::thread::sleep(std::time::Duration::from_millis(100)),
             "hostname" => print("/proc/sys/kernel/hostname"),
@@ -111,7 +112,9 @@ fn list(path: &str) {
         })
         .collect();
     lines.sort();
-    lines.iter().for_each(|line| println!("{line}"));
+    for line in lines {
+        println!("{line}");
+    }
 }
 
 fn namespaces() {

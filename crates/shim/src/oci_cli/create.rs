@@ -93,7 +93,7 @@ impl Made {
             gantry_runtime::run(plan)
         } else {
             // A relative name, since the whole path may be longer than a socket's address.
-            std::env::set_current_dir(folder).map_err(|error| at(folder, error))?;
+            rustix::process::chdir(folder).map_err(|error| at(folder, error.into()))?;
             plan.start = Start::OnConnect(fdpass::listen(Path::new(START_SOCKET))?);
             gantry_runtime::create(plan)
         };
@@ -159,7 +159,7 @@ impl Drop for Made {
 
 fn open_bundle(matches: &Matches) -> Result<(PathBuf, Spec)> {
     if let Some(path) = matches.value("bundle") {
-        std::env::set_current_dir(path)
+        rustix::process::chdir(path)
             .map_err(|error| Error::from(error).prefixed(format!("chdir {path}")))?;
     }
     let bundle = std::env::current_dir()?;

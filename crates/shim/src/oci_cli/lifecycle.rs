@@ -23,7 +23,8 @@ pub(super) fn start(context: &Context, matches: &Matches) -> Result<i32> {
             ));
         }
     }
-    std::env::set_current_dir(&container.folder).map_err(|error| at(&container.folder, error))?;
+    rustix::process::chdir(&container.folder)
+        .map_err(|error| at(&container.folder, error.into()))?;
     let connection = fdpass::connect(Path::new(START_SOCKET))
         .map_err(|error| Error::from(error).prefixed("cannot reach the container's init"))?;
     std::fs::remove_file(START_SOCKET)?;

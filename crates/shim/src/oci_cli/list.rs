@@ -22,9 +22,9 @@ pub(super) fn state(context: &Context, matches: &Matches) -> Result<i32> {
 pub(super) fn list(context: &Context, matches: &Matches) -> Result<i32> {
     let containers = context.store.list();
     if matches.has("quiet") {
-        containers
-            .iter()
-            .for_each(|container| println!("{}", container.record.id));
+        for container in &containers {
+            println!("{}", container.record.id);
+        }
         return Ok(0);
     }
     match format(matches)? {

@@ -20,6 +20,7 @@ use gantry_runtime::{Error, Result};
 use gantry_sys::memfd;
 use report::Log;
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command as Process;
@@ -441,12 +442,13 @@ fn help() -> String {
         "NAME:\n   gantry-shim - Open Container Initiative runtime\n\nUSAGE:\n   gantry-shim [global options] command [command options] [arguments...]\n\nCOMMANDS:\n",
     );
     for command in &COMMANDS {
-        text.push_str(&format!("   {:10}  {}\n", command.name, command.about));
+        let _ = writeln!(text, "   {:10}  {}", command.name, command.about);
     }
-    text.push_str(&format!(
+    let _ = write!(
+        text,
         "\nGLOBAL OPTIONS:\n{}",
         flags::describe(&GLOBAL_FLAGS)
-    ));
+    );
     text
 }
 
@@ -463,7 +465,7 @@ fn command_help(command: &Command) -> String {
         name = command.name
     );
     if !command.flags.is_empty() {
-        text.push_str(&format!("\nOPTIONS:\n{}", flags::describe(command.flags)));
+        let _ = write!(text, "\nOPTIONS:\n{}", flags::describe(command.flags));
     }
     text
 }

@@ -4,6 +4,7 @@
 //! place in some mount namespace: a thread of its own makes one for that.
 
 use super::{Attributes, FsContext, PROC_MAGIC, clone_fd, errno};
+use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -116,11 +117,8 @@ impl Overlay<'_> {
             data.push_str(&escape(lower.strip_prefix(&base).unwrap_or(lower))?);
         }
         if let Some((upper, work)) = &upper {
-            data.push_str(&format!(
-                ",upperdir={},workdir={}",
-                escape(upper)?,
-                escape(work)?
-            ));
+            let (upper, work) = (escape(upper)?, escape(work)?);
+            let _ = write!(data, ",upperdir={upper},workdir={work}");
         }
         for (is_set, word) in [
             (self.volatile && self.upper.is_some(), ",volatile"),
@@ -131,7 +129,7 @@ impl Overlay<'_> {
             }
         }
         for (key, value) in &self.options {
-            data.push_str(&format!(",{key}={value}"));
+            let _ = write!(data, ",{key}={value}");
         }
         // Any directory serves as the place, since nobody else sees this namespace.
         super::mount_legacy(Some(Path::new("overlay")), top, Some("overlay"), 0, &data)?;
@@ -186,13 +184,12 @@ impl Places {
             return Ok(path);
         }
         // A detached mount, which can be put anywhere; no layer is below /sys, and nobody else sees what this hides.
-        let tmpfs = match &self.tmpfs {
-            Some(tmpfs) => tmpfs,
-            None => {
-                let tmpfs = super::new_filesystem("tmpfs", None, &[], Attributes::NONE)?;
-                super::attach_at(&tmpfs, Path::new("/sys"))?;
-                self.tmpfs.insert(tmpfs)
-            }
+        let tmpfs = if let Some(tmpfs) = &self.tmpfs {
+            tmpfs
+        } else {
+            let tmpfs = super::new_filesystem("tmpfs", None, &[], Attributes::NONE)?;
+            super::attach_at(&tmpfs, Path::new("/sys"))?;
+            self.tmpfs.insert(tmpfs)
         };
         let name = self.count.to_string();
         self.count += 1;
@@ -265,7 +262,7 @@ mod tests {
         let result = mount(&overlay);
         match result {
             Err(error) if errno(&error) == Some(libc::EPERM) => {
-                eprintln!("skipped: mounting is not permitted")
+                eprintln!("skipped: mounting is not permitted");
             }
             Err(error) => panic!("{error}"),
             Ok(root) => {
@@ -297,6 +294,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is not general enough over lifetimes"
+    )]
     fn both_ways_mount_the_same() {
         check(|overlay| overlay.mount_by_context());
         check(|overlay| overlay.mount_in_a_thread());
