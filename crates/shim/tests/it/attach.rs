@@ -241,7 +241,7 @@ fn a_client_that_does_not_read_does_not_block_the_shim() {
         },
         raw(),
     );
-    std::thread::sleep(Duration::from_millis(300));
+    std::thread::sleep(Duration::from_secs(1));
     assert_eq!(shim.state().status, "running");
     assert_eq!(
         shim.ask(Request::Signal {
@@ -254,7 +254,7 @@ fn a_client_that_does_not_read_does_not_block_the_shim() {
     let start = Instant::now();
     assert_eq!(shim.exited().exit_code, 137);
     assert!(
-        start.elapsed() < Duration::from_secs(8),
+        start.elapsed() < Duration::from_secs(25),
         "told after {:?}",
         start.elapsed()
     );

@@ -46,12 +46,12 @@ fn a_paused_container_stands_still() {
         .set_read_timeout(Some(Duration::from_millis(200)))
         .expect("is set");
     let mut buffer = [0; 4096];
-    while client
-        .0
-        .read(&mut buffer)
-        .is_ok_and(|length| length == buffer.len())
-    {}
-    assert!(client.0.read(&mut buffer).is_err(), "still ticking");
+    // What was on its way still comes; then nothing does.
+    let mut reads = 0;
+    while client.0.read(&mut buffer).is_ok_and(|length| length > 0) {
+        reads += 1;
+        assert!(reads < 100, "still ticking");
+    }
     assert_eq!(shim.ask(Request::Resume), Reply::Ok);
     client.expect("tick");
     assert!(matches!(shim.ask(Request::Resume), Reply::Failed(_)));

@@ -154,7 +154,9 @@ fn without_own_pids_the_rest_ends_with_init() {
     let mut shim = zygote.shim();
     let spec = Spec {
         own_pids: false,
-        ..Spec::sh("(trap '' TERM HUP; echo child; exec sleep 1000) & sleep 0.2; exit 3")
+        ..Spec::sh(
+            "(trap '' TERM HUP; echo child; : > /tmp/ready; exec sleep 1000) & until [ -e /tmp/ready ]; do sleep 0.01; done; exit 3",
+        )
     };
     let client = shim.start(&spec, framed());
     assert_eq!(shim.exited().exit_code, 3);
