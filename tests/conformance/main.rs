@@ -8,5 +8,6 @@ mod image;
 mod output;
 mod pair;
 mod refusal;
+mod system;
 mod terminal;
 mod view;

@@ -106,10 +106,25 @@ pub(crate) fn run(root: &Path) -> Outcome {
 
 /// Documents that are generated must say what they would say if they were generated now.
 fn generated(tree: &Tree, report: &mut Report) -> Outcome {
-    let current = crate::protocol::generate(&tree.root)?;
-    if tree.read_text(crate::protocol::DOCUMENT)? != current {
-        let message = "out of date: run cargo xtask protocol";
-        report.add("generated", crate::protocol::DOCUMENT, message);
+    let (commands, findings) = crate::commands::generate(&tree.root)?;
+    for finding in findings {
+        report.add("commands", "xtask/commands.txt", finding);
+    }
+    for (chore, path, current) in [
+        ("commands", crate::commands::DOCUMENT, commands),
+        (
+            "protocol",
+            crate::protocol::DOCUMENT,
+            crate::protocol::generate(&tree.root)?,
+        ),
+    ] {
+        if tree.read_text(path)? != current {
+            report.add(
+                "generated",
+                path,
+                format!("out of date: run cargo xtask {chore}"),
+            );
+        }
     }
     Ok(())
 }
