@@ -101,7 +101,7 @@ fn content_that_is_not_what_its_digest_says() {
             layout.put(&digest, br#"{"schemaVersion":2}"#);
         }),
         ("layer", |layout, _| {
-            layout.put(&Digest::of(&gzip(&layer("good"))), &gzip(&layer("evil")))
+            layout.put(&Digest::of(&gzip(&layer("good"))), &gzip(&layer("evil")));
         }),
         ("config", |layout, _| {
             let good = config(&[Digest::of(&layer("good"))], "good");

@@ -96,9 +96,10 @@ fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
                     folders.push(path.clone());
                     String::new()
                 }
-                kind if kind.is_symlink() => {
-                    format!("{:?}", std::fs::read_link(&path).expect("is a link"))
-                }
+                kind if kind.is_symlink() => std::fs::read_link(&path)
+                    .expect("is a link")
+                    .display()
+                    .to_string(),
                 kind if kind.is_file() => {
                     gantry_oci::Digest::of(&std::fs::read(&path).expect("is read")).to_string()
                 }
@@ -111,7 +112,7 @@ fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
                 inodes.entry(stat.ino()).or_insert(name.clone()).clone()
             };
             let text = format!(
-                "{:o} {}:{} {} {}.{:09} links {} {first:?} {content} {:?}",
+                "{:o} {}:{} {} {}.{:09} links {} {} {content} {:?}",
                 stat.mode(),
                 stat.uid(),
                 stat.gid(),
@@ -119,6 +120,7 @@ fn describe(root: &Path) -> BTreeMap<PathBuf, String> {
                 stat.mtime(),
                 stat.mtime_nsec(),
                 if stat.is_dir() { 0 } else { stat.nlink() },
+                first.display(),
                 attributes(&path),
             );
             found.insert(name, text);
@@ -176,6 +178,11 @@ fn odd_tree(root: &Path) {
             0o640,
         );
     }
+    odd_owners(root);
+    odd_kinds(root);
+}
+
+fn odd_owners(root: &Path) {
     std::fs::create_dir(root.join("tmp")).expect("is made");
     std::fs::set_permissions(root.join("tmp"), std::fs::Permissions::from_mode(0o1777))
         .expect("is set");
@@ -183,10 +190,13 @@ fn odd_tree(root: &Path) {
     std::os::unix::fs::chown(root.join("group"), Some(0), Some(50)).expect("is set");
     std::fs::set_permissions(root.join("group"), std::fs::Permissions::from_mode(0o2775))
         .expect("is set");
-    write("group/inherits", b"", 0o644);
+    std::fs::write(root.join("group/inherits"), "").expect("is written");
     std::os::unix::fs::chown(root.join("group/inherits"), Some(0), Some(0)).expect("is set");
     std::os::unix::fs::chown(root.join("empty"), Some(70_000), Some(4_294_967_294))
         .expect("is set");
+}
+
+fn odd_kinds(root: &Path) {
     std::fs::hard_link(root.join("bin/su"), root.join("many/hard")).expect("is linked");
     symlink("/etc/passwd", root.join("absolute")).expect("is linked");
     symlink("t".repeat(3000), root.join("long-link")).expect("is linked");

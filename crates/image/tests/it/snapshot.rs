@@ -77,7 +77,29 @@ fn upper_layers_cover_lower_ones_and_deleted_files_are_gone() {
         ("2".into(), "new".into())
     );
     assert_eq!(read("etc/hosts").expect("is there"), "the image's");
-    // Mount points that the image lacks, and none of them in the container's own layer.
+    let listed: Vec<_> = std::fs::read_dir(root.join("d"))
+        .expect("is listed")
+        .collect();
+    assert_eq!(listed.len(), 1, "whiteouts are not shown");
+}
+
+#[test]
+fn mount_points_are_there_and_not_in_the_containers_own_layer() {
+    let world = World::new();
+    world
+        .images
+        .load(
+            &docker_archive(&[layer("a")], &["x:1"], true)[..],
+            None,
+            &mut |_| {},
+        )
+        .expect("is loaded");
+    let image = world.images.get("x:1").expect("is there");
+    let snapshot = world
+        .images
+        .prepare_snapshot(&container(1), &image)
+        .expect("is prepared");
+    let (_mount, root) = mount(&world.images.mount_description(&snapshot));
     for name in [
         ".dockerenv",
         "dev/console",
@@ -94,10 +116,6 @@ fn upper_layers_cover_lower_ones_and_deleted_files_are_gone() {
         std::fs::read_link(root.join("etc/mtab")).expect("is a link"),
         Path::new("/proc/mounts")
     );
-    let listed: Vec<_> = std::fs::read_dir(root.join("d"))
-        .expect("is listed")
-        .collect();
-    assert_eq!(listed.len(), 1, "whiteouts are not shown");
     assert_eq!(
         std::fs::read_dir(&snapshot.upper)
             .expect("is listed")
