@@ -1,7 +1,8 @@
 //! The process that every shim is a fork of: started once by the daemon, executed from a sealed file in memory.
 //!
-//! It has one thread, a mount namespace with one empty, read-only tmpfs, the descriptors that shims inherit, and nothing
-//! else; so a fork is cheap, a container's mount namespace starts out empty, and no path of the host can be resolved.
+//! It has one thread, a mount namespace with one small, read-only tmpfs and in it the cgroup hierarchies, the descriptors
+//! that shims inherit, and nothing else; so a fork is cheap, a container's mount namespace starts out nearly empty, and
+//! of the host's files none but the hierarchies' has a path.
 //! It ends with the daemon's socket. Its shims do not depend on it.
 
 use crate::supervisor::{Inherited, Supervisor};
