@@ -31,7 +31,7 @@ fn patiently(dir: &Dir<'_>) -> Result<()> {
         };
         match pauses.next() {
             Some(pause) if error.raw_os_error() == Some(libc::EBUSY) => {
-                std::thread::sleep(Duration::from_millis(*pause))
+                std::thread::sleep(Duration::from_millis(*pause));
             }
             _ => {
                 return Err(

@@ -29,9 +29,9 @@ pub(super) fn set(cgroup: &Cgroup, resources: &Resources, occasion: Occasion) ->
     if let Some(cpu) = resources.cpu.as_ref().filter(|cpu| wants_cpuset(cpu)) {
         let dir = cgroup.controller("cpuset")?;
         if dir.hierarchy.unified {
-            unified::cpuset(&dir, cpu)?
+            unified::cpuset(&dir, cpu)?;
         } else {
-            legacy::cpuset(&dir, cpu)?
+            legacy::cpuset(&dir, cpu)?;
         }
     }
     device::set(cgroup, &resources.devices, occasion)?;
@@ -42,17 +42,17 @@ pub(super) fn set(cgroup: &Cgroup, resources: &Resources, occasion: Occasion) ->
     {
         let dir = cgroup.controller("memory")?;
         if dir.hierarchy.unified {
-            unified::memory(&dir, memory)?
+            unified::memory(&dir, memory)?;
         } else {
-            legacy::memory(&dir, memory, occasion)?
+            legacy::memory(&dir, memory, occasion)?;
         }
     }
     if let Some(cpu) = resources.cpu.as_ref().filter(|cpu| wants_cpu(cpu)) {
         let dir = cgroup.controller("cpu")?;
         if dir.hierarchy.unified {
-            unified::cpu(&dir, cpu)?
+            unified::cpu(&dir, cpu)?;
         } else {
-            legacy::cpu(&dir, cpu)?
+            legacy::cpu(&dir, cpu)?;
         }
     }
     // Docker and runc take 0 for "not set".
@@ -71,9 +71,9 @@ pub(super) fn set(cgroup: &Cgroup, resources: &Resources, occasion: Occasion) ->
     {
         let dir = cgroup.controller("blkio")?;
         if dir.hierarchy.unified {
-            unified::block_io(&dir, block_io)?
+            unified::block_io(&dir, block_io)?;
         } else {
-            legacy::block_io(&dir, block_io)?
+            legacy::block_io(&dir, block_io)?;
         }
     }
     set_rest(cgroup, resources)

@@ -32,13 +32,13 @@ pub(crate) const ALL: &[Case] = &[
         memory_limits_can_go_up_and_down,
     ),
     ("cgroup_devices", |world| {
-        devices(world.cgroups.clone(), world.name())
+        devices(world.cgroups.clone(), world.name());
     }),
     ("cgroup_freezes_and_thaws", |world| {
-        freezes_and_thaws(world.cgroups.clone(), world.name())
+        freezes_and_thaws(world.cgroups.clone(), world.name());
     }),
     ("cgroup_kills_a_forking_family", |world| {
-        kills_a_forking_family(world.cgroups.clone(), world.name())
+        kills_a_forking_family(world.cgroups.clone(), world.name());
     }),
     (
         "cgroup_parents_without_processors",
@@ -55,10 +55,10 @@ pub(crate) const ALL: &[Case] = &[
     ),
     ("unified_devices", |world| devices(unified(), world.name())),
     ("unified_freezes_and_thaws", |world| {
-        freezes_and_thaws(unified(), world.name())
+        freezes_and_thaws(unified(), world.name());
     }),
     ("unified_kills_a_forking_family", |world| {
-        kills_a_forking_family(unified(), world.name())
+        kills_a_forking_family(unified(), world.name());
     }),
 ];
 
