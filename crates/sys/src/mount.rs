@@ -362,11 +362,7 @@ pub fn mount_legacy(
 
 /// Type number of the file system that `fd` is on, such as [`PROC_MAGIC`].
 pub fn filesystem_magic(fd: impl AsFd) -> io::Result<i64> {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the type differs between architectures"
-    )]
-    Ok(rustix::fs::fstatfs(fd)?.f_type as i64)
+    Ok(rustix::fs::fstatfs(fd)?.f_type)
 }
 
 /// procfs.

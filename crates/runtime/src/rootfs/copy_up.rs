@@ -75,18 +75,13 @@ fn copy_attributes(to: &OwnedFd, stat: &Stat) -> Result<()> {
         Some(Gid::from_raw(stat.st_gid)),
     )?;
     rustix::fs::fchmod(to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    let time = |seconds: i64, nanoseconds: i64| Timespec {
+    let time = |seconds: i64, nanoseconds: u64| Timespec {
         tv_sec: seconds,
-        tv_nsec: nanoseconds,
+        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
     };
-    #[allow(
-        clippy::cast_possible_wrap,
-        clippy::unnecessary_cast,
-        reason = "the types differ between architectures"
-    )]
     let times = Timestamps {
-        last_access: time(stat.st_atime as i64, stat.st_atime_nsec as i64),
-        last_modification: time(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
     };
     Ok(rustix::fs::futimens(to, &times)?)
 }

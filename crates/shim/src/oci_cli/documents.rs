@@ -45,13 +45,6 @@ fn example() -> Spec {
             .collect::<Vec<_>>()
     };
     let capabilities = words("CAP_AUDIT_WRITE CAP_KILL CAP_NET_BIND_SERVICE");
-    let mount = |destination: &str, kind: &str, source: &str, options: &str| Mount {
-        destination: destination.to_owned(),
-        kind: kind.to_owned(),
-        source: source.to_owned(),
-        options: words(options),
-        ..Mount::default()
-    };
     let namespaces = words("pid network ipc uts mount")
         .into_iter()
         .map(|kind| Namespace {
@@ -86,35 +79,7 @@ fn example() -> Spec {
             readonly: true,
         }),
         hostname: "gantry".to_owned(),
-        mounts: vec![
-            mount("/proc", "proc", "proc", ""),
-            mount(
-                "/dev",
-                "tmpfs",
-                "tmpfs",
-                "nosuid strictatime mode=755 size=65536k",
-            ),
-            mount(
-                "/dev/pts",
-                "devpts",
-                "devpts",
-                "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5",
-            ),
-            mount(
-                "/dev/shm",
-                "tmpfs",
-                "shm",
-                "nosuid noexec nodev mode=1777 size=65536k",
-            ),
-            mount("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
-            mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
-            mount(
-                "/sys/fs/cgroup",
-                "cgroup",
-                "cgroup",
-                "nosuid noexec nodev relatime ro",
-            ),
-        ],
+        mounts: example_mounts(),
         linux: Some(Linux {
             resources: Some(Resources {
                 devices: vec![DeviceRule {
@@ -133,6 +98,51 @@ fn example() -> Spec {
         }),
         ..Spec::default()
     }
+}
+
+fn example_mounts() -> Vec<Mount> {
+    let words = |text: &str| {
+        text.split(' ')
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &str| Mount {
+        destination: destination.to_owned(),
+        kind: kind.to_owned(),
+        source: source.to_owned(),
+        options: words(options),
+        ..Mount::default()
+    };
+    vec![
+        mount("/proc", "proc", "proc", ""),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            "nosuid strictatime mode=755 size=65536k",
+        ),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5",
+        ),
+        mount(
+            "/dev/shm",
+            "tmpfs",
+            "shm",
+            "nosuid noexec nodev mode=1777 size=65536k",
+        ),
+        mount("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
+        mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            "nosuid noexec nodev relatime ro",
+        ),
+    ]
 }
 
 /// Changes what an unprivileged user cannot have: the network of the host, no cgroups, the own ids as root.

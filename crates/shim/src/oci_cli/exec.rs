@@ -39,29 +39,7 @@ pub(super) fn exec(context: &Context, matches: &Matches) -> Result<i32> {
         return Err(Error::unsupported("exec --cgroup is not supported"));
     }
     let listen_fds = foreground::pass_listen_fds(Some(&mut process));
-    let filter = match container
-        .record
-        .spec
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.seccomp.as_ref())
-    {
-        Some(document) => gantry_sys::seccomp::compile(document)?,
-        None => None,
-    };
-    let plan = ExecPlan {
-        stdio: if process.terminal {
-            Stdio::Terminal
-        } else {
-            Stdio::Inherit
-        },
-        process: Document::Parsed(Box::new(process)),
-        seccomp_filter: filter
-            .map(|bytes| memfd::sealed_bytes("seccomp", &bytes))
-            .transpose()?,
-        tolerate: Tolerate::default(),
-        preserve_fds: matches.number("preserve-fds")?.unwrap_or(0) + listen_fds,
-    };
+    let plan = plan(&container, process, matches, listen_fds)?;
     let init = container
         .init()
         .ok_or_else(|| Error::invalid("cannot exec in a stopped container"))?;
@@ -86,6 +64,37 @@ pub(super) fn exec(context: &Context, matches: &Matches) -> Result<i32> {
         return Ok(0);
     }
     foreground::serve(&child.pidfd, child.terminal.as_ref())
+}
+
+fn plan(
+    container: &Container,
+    process: Process,
+    matches: &Matches,
+    listen_fds: u32,
+) -> Result<ExecPlan> {
+    let filter = match container
+        .record
+        .spec
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.seccomp.as_ref())
+    {
+        Some(document) => gantry_sys::seccomp::compile(document)?,
+        None => None,
+    };
+    Ok(ExecPlan {
+        stdio: if process.terminal {
+            Stdio::Terminal
+        } else {
+            Stdio::Inherit
+        },
+        process: Document::Parsed(Box::new(process)),
+        seccomp_filter: filter
+            .map(|bytes| memfd::sealed_bytes("seccomp", &bytes))
+            .transpose()?,
+        tolerate: Tolerate::default(),
+        preserve_fds: matches.number("preserve-fds")?.unwrap_or(0) + listen_fds,
+    })
 }
 
 /// The container's own process document, changed as the flags say, or another one.
