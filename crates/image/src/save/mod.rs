@@ -42,18 +42,14 @@ impl Images {
     ) -> Result<()> {
         let lease = self.lease();
         let selected = select(&self.index(), names)?;
-        for Selected { image, .. } in &selected {
-            if let Some(wanted) = platform
-                && !image.platform().satisfies(wanted)
-            {
-                let name = image
-                    .repo_tags
-                    .first()
-                    .map_or(image.id.as_str(), String::as_str);
-                return Err(Error::not_found(format!(
-                    "image with reference {name} was found but does not provide the specified platform ({wanted})"
-                )));
-            }
+        if let Some(wanted) = platform
+            && !selected
+                .iter()
+                .all(|selected| selected.image.platform().satisfies(wanted))
+        {
+            return Err(Error::not_found(format!(
+                "no suitable export target found for platform {wanted}"
+            )));
         }
         let mut blobs: BTreeMap<Digest, (Content, i64)> = BTreeMap::new();
         let mut documents = Documents::default();

@@ -116,6 +116,28 @@ fn unknown_names_have_dockers_texts() {
 }
 
 #[test]
+fn an_image_of_another_platform_is_not_what_was_asked_for() {
+    let world = World::new();
+    world
+        .images
+        .load(
+            &docker_archive(&[layer("a")], &["x:1"], true)[..],
+            None,
+            &mut |_| {},
+        )
+        .expect("is loaded");
+    let wanted = gantry_oci::Platform::parse("linux/arm64").expect("is a platform");
+    let error = world
+        .images
+        .save(&["x:1".into()], Some(&wanted), Vec::new())
+        .expect_err("is amd64");
+    assert_eq!(
+        error.message(),
+        "no suitable export target found for platform linux/arm64"
+    );
+}
+
+#[test]
 fn a_layer_that_rotted_on_disk_is_noticed() {
     let world = World::new();
     world

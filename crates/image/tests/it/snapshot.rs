@@ -202,7 +202,7 @@ fn what_no_row_speaks_of_is_swept_at_the_next_start() {
         ),
         (0, 1)
     );
-    let emptied = (0..200).any(|_| {
+    let emptied = (0..6000).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         world.names("trash").is_empty()
     });
