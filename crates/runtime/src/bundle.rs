@@ -83,7 +83,6 @@ pub fn plan(id: &str, bundle: &Path, spec: Spec, cgroups: Arc<Roots>) -> Result<
     plan.bundle = bundle.to_path_buf();
     plan.mounts = mounts;
     plan.seccomp_filter = filter;
-    plan.copy_sources = true;
     plan.host_proc = mount::open_path(Path::new("/proc")).ok();
     Ok(plan)
 }

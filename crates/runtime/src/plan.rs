@@ -90,8 +90,6 @@ pub struct Plan {
     pub host_proc: Option<OwnedFd>,
     /// A detached mount with the host's device nodes, for containers in which they cannot be made.
     pub host_dev: Option<OwnedFd>,
-    /// Copy each of `mounts` at its turn, so that the mount ids are in the order of the configuration.
-    pub copy_sources: bool,
 }
 
 impl Plan {
@@ -120,7 +118,6 @@ impl Plan {
             no_new_keyring: false,
             host_proc: None,
             host_dev: None,
-            copy_sources: false,
         }
     }
 

@@ -205,12 +205,6 @@ impl Rootfs<'_> {
             let error = std::io::Error::from_raw_os_error(libc::ENOTDIR);
             return Err(Error::from(error).prefixed(attempt(mount, options, &target)));
         }
-        let copy = if self.plan.copy_sources {
-            mount::clone_fd(source, true).ok()
-        } else {
-            None
-        };
-        let source = copy.as_ref().unwrap_or(source);
         if options.changes_attributes() {
             let change = Change {
                 set: options.set,

@@ -484,7 +484,8 @@ fn passwd(world: &World) {
     let run = || {
         let start = std::time::Instant::now();
         let (text, _) = world.run("passwd", &world.spec(&["env"])).expect("runs");
-        assert!(start.elapsed().as_secs() < 5);
+        // Reading all of it would take minutes and gibibytes.
+        assert!(start.elapsed().as_secs() < 60);
         assert!(text.contains("HOME=/\n"), "{text}");
     };
     let file = fs::File::create(&path).expect("is made");
