@@ -10,8 +10,8 @@
 
 use gantry_api::ApiVersion;
 use gantry_api::types::{
-    ContainerCreateRequest, ContainerInspectResponse, ContainerSummary, EventMessage, ImageInspect,
-    ImageSummary, LegacyNetworkSettings, Mount, Network, SystemInfo,
+    ContainerConfig, ContainerCreateRequest, ContainerInspectResponse, ContainerSummary,
+    EventMessage, ImageInspect, ImageSummary, LegacyNetworkSettings, Mount, Network, SystemInfo,
 };
 use gantry_base::{Error, Result};
 use serde_json::Value;
@@ -335,8 +335,11 @@ fn image_inspect_with_container_members(inspect: &mut ImageInspect) {
 
 /// The container that the image was committed from; images are not made that way any more.
 fn image_inspect_with_container(inspect: &mut ImageInspect) {
-    inspect.container_config =
-        serde_json::to_value(gantry_api::types::ContainerConfig::default()).ok();
+    let config = ContainerConfig {
+        on_build: Some(None),
+        ..ContainerConfig::default()
+    };
+    inspect.container_config = serde_json::to_value(config).ok();
 }
 
 fn image_inspect_with_virtual_size(inspect: &mut ImageInspect) {
@@ -442,7 +445,7 @@ impl Lowered for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gantry_api::types::{ContainerConfig, HostConfig};
+    use gantry_api::types::HostConfig;
 
     const NEW: ApiVersion = ApiVersion::new(1, 52);
     const OLD: ApiVersion = ApiVersion::new(1, 24);

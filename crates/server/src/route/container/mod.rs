@@ -19,7 +19,7 @@ pub(super) use create::platform;
 use gantry_api::types::{
     ContainerTopResponse, ContainerWaitExitError, ContainerWaitResponse, ContainersPruneReport,
 };
-use gantry_base::{Error, ErrorKind, Result};
+use gantry_base::{Error, Result};
 use gantry_engine::container::view::ContainerView;
 use gantry_engine::container::{RemoveOptions, Start, Stop, StopOptions, WaitCondition};
 use hyper::StatusCode;
@@ -108,11 +108,7 @@ async fn kill(state: State, request: Request) -> Result<Response> {
         signal => signal,
     };
     let name = reference(&request)?;
-    let killed = state.engine.containers.kill(name, signal).await;
-    killed.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => error.prefixed(format!("cannot kill container: {name}")),
-        _ => error,
-    })?;
+    state.engine.containers.kill(name, signal).await?;
     Ok(response::no_content())
 }
 
