@@ -78,20 +78,16 @@ fn work(
         ];
         let mut exists = false;
         for (method, path, request) in steps {
-            match client.ask(method, &path, request.as_ref()) {
-                Ok(response) => {
-                    acknowledged.fetch_add(1, Ordering::Relaxed);
-                    // What was acknowledged is there: a created container is never unknown to a later daemon.
-                    let known = response.status != 404 || !exists;
-                    assert!(known, "{path}: {}", String::from_utf8_lossy(&response.body));
-                    exists = exists || (path.contains("create") && response.status == 201);
-                }
-                Err(_) => {
-                    // The daemon is dead; the next one answers soon.
-                    std::thread::sleep(Duration::from_millis(10));
-                    break;
-                }
-            }
+            let Ok(response) = client.ask(method, &path, request.as_ref()) else {
+                // The daemon is dead; the next one answers soon.
+                std::thread::sleep(Duration::from_millis(10));
+                break;
+            };
+            acknowledged.fetch_add(1, Ordering::Relaxed);
+            // What was acknowledged is there: a created container is never unknown to a later daemon.
+            let known = response.status != 404 || !exists;
+            assert!(known, "{path}: {}", String::from_utf8_lossy(&response.body));
+            exists = exists || (path.contains("create") && response.status == 201);
         }
     }
 }
