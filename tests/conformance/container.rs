@@ -152,7 +152,7 @@ fn exec() {
             0,
         ),
         ("exec -u 1234:5678 @a id", 0),
-        ("exec -u nosuchuser @a id", 126),
+        ("exec -u nosuchuser @a id", 1),
         ("exec @a absent", 127),
         ("exec @a /etc", 126),
         ("exec @a /etc/passwd", 126),

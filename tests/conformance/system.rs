@@ -13,7 +13,7 @@ fn facts() {
         return;
     };
     pair.check(&[
-        ("version --format '{{.Server.Os}} {{.Server.Arch}} {{.Server.KernelVersion}} {{.Server.MinAPIVersion}}'", 0),
+        ("version --format '{{.Server.Os}} {{.Server.Arch}} {{.Server.KernelVersion}}'", 0),
         ("info --format '{{.OSType}} {{.Architecture}} {{.NCPU}} {{.MemTotal}} {{.KernelVersion}} {{.CgroupVersion}} {{.CgroupDriver}} {{.Driver}} {{.LoggingDriver}} {{.Swarm.LocalNodeState}}'", 0),
         ("info --format '{{.MemoryLimit}} {{.SwapLimit}} {{.CPUShares}} {{.CPUSet}} {{.PidsLimit}} {{.OomKillDisable}} {{.IPv4Forwarding}}'", 0),
         ("network ls --filter type=builtin --format '{{.Name}} {{.Driver}} {{.Scope}}'", 0),
