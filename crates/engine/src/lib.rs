@@ -143,6 +143,7 @@ impl Engine {
             events,
             system: System { shared },
         };
+        tokio::spawn(watch_firewall(engine.networks.clone()));
         for id in to_start {
             let containers = engine.containers.clone();
             tokio::spawn(async move {
@@ -166,6 +167,16 @@ impl Engine {
     /// Finishes what is written behind. Containers live on; the next daemon adopts them.
     pub fn shutdown(&self) {
         self.containers.shared.cleaner.flush();
+    }
+}
+
+/// How soon foreign changes of our firewall rules are noticed.
+const FIREWALL_CHECK: std::time::Duration = std::time::Duration::from_secs(2);
+
+async fn watch_firewall(networks: Networks) {
+    loop {
+        tokio::time::sleep(FIREWALL_CHECK).await;
+        networks.repair();
     }
 }
 

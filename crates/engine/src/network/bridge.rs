@@ -190,3 +190,20 @@ fn remember_forwarding(settings: &Settings, switched_on: bool) -> bool {
     }
     switched_on || mark.exists()
 }
+
+impl Bridge {
+    /// Renders again what another program changed or flushed. `published` is asked for only then.
+    pub(super) fn repair(
+        &mut self,
+        published: impl FnOnce() -> Result<Vec<PublishedPort>>,
+    ) -> Result<()> {
+        let Some(firewall) = &mut self.firewall else {
+            return Ok(());
+        };
+        if firewall.is_intact(&render(&self.desired))? {
+            return Ok(());
+        }
+        tracing::warn!("another program changed our firewall rules; rendering them again");
+        self.render(&published()?)
+    }
+}

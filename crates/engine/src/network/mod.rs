@@ -225,6 +225,19 @@ impl Networks {
             .map_err(|_| Error::internal("the network thread has ended"))?
     }
 
+    /// Renders the rules again if another program changed or flushed them; called every few seconds. Without them the switch that
+    /// lets published ports answer on loopback stands unguarded.
+    pub(crate) fn repair(&self) {
+        let database = self.inner.database.clone();
+        self.run(move |bridge| {
+            let Some(bridge) = bridge else { return };
+            let repaired = bridge.repair(|| claim::all_published(&database));
+            if let Err(error) = repaired {
+                tracing::error!(%error, "cannot check or repair the firewall rules");
+            }
+        });
+    }
+
     fn run(&self, job: impl FnOnce(&mut Option<Bridge>) + Send + 'static) {
         // The thread ends with the last sender, so there is always a receiver.
         drop(
