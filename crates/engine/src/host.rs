@@ -27,6 +27,8 @@ pub struct Host {
     pub cgroup_controllers: Vec<String>,
     /// Whether swap can be limited.
     pub swap_limit: bool,
+    /// Whether shares of block I/O can be given, as dockerd looks for it.
+    pub block_io_weight: bool,
     /// Whether AppArmor is enabled.
     pub apparmor: bool,
     /// Capabilities that this daemon can give: its own bounding set.
@@ -84,6 +86,8 @@ impl Host {
             cgroup_version,
             cgroup_controllers,
             swap_limit,
+            block_io_weight: cgroup_version == 2
+                || Path::new("/sys/fs/cgroup/blkio/blkio.weight").exists(),
             apparmor: text("/sys/module/apparmor/parameters/enabled") == "Y",
             capabilities: bounding_set(&text("/proc/self/status")),
             time_namespaces: Path::new("/proc/self/ns/time").exists(),

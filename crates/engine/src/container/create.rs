@@ -408,6 +408,10 @@ fn validate_resources(
     if resources.cpu_quota_us > 0 && resources.cpu_quota_us < 1_000 {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
+    if resources.blkio_weight != 0 && !shared.host.block_io_weight {
+        warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into());
+        resources.blkio_weight = 0;
+    }
     if resources.blkio_weight != 0 && !(10..=1000).contains(&resources.blkio_weight) {
         return refuse("Range of blkio weight is from 10 to 1000");
     }

@@ -159,6 +159,12 @@ impl Execs {
             .await
             .map_err(|_| gone(container))?
             .map_err(|error| phase_of(error, container))?;
+        let (container_view, asked) = (view.clone(), config.clone());
+        let user = tokio::task::spawn_blocking(move || {
+            resolve_user(&container_view, &container_view.config, &asked)
+        });
+        user.await
+            .map_err(|_| Error::internal("the exec ended unexpectedly"))??;
         let id = ExecId::from_random(crate::random_bytes);
         let line = event_line(&config.cmd);
         let exec = ExecView {

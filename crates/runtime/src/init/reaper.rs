@@ -8,9 +8,6 @@ use crate::program::Program;
 
 /// Runs the program; gives the exit status of this process.
 pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
-    if let Some(filter) = filter {
-        gantry_sys::seccomp::install(filter)?;
-    }
     let signals = sys_process::SignalQueue::block_all().context("cannot block signals")?;
     #[expect(
         unsafe_code,
@@ -25,10 +22,19 @@ pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
             if rustix::termios::isatty(rustix::stdio::stdin()) {
                 sys_process::take_foreground();
             }
-            program.execute()
+            match install(filter) {
+                Ok(()) => program.execute(),
+                Err(error) => {
+                    let text = format!("{}\n", error.message);
+                    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+                    1
+                }
+            }
         })
     }
     .context("cannot fork the program")?;
+    // After the fork, as the filter may forbid the system call that makes processes with a pidfd.
+    install(filter)?;
     // Only the child's copy may keep the creator waiting.
     #[expect(
         unsafe_code,
@@ -47,6 +53,13 @@ pub(super) fn run(program: &Program, filter: Option<&[u8]>) -> Result<i32> {
         } else {
             sys_process::send_signal(child, signal);
         }
+    }
+}
+
+fn install(filter: Option<&[u8]>) -> Result<()> {
+    match filter {
+        Some(filter) => Ok(gantry_sys::seccomp::install(filter)?),
+        None => Ok(()),
     }
 }
 
