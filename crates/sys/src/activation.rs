@@ -11,7 +11,11 @@ const COUNT_MAX: i32 = 64;
 /// The listening sockets passed to this process, close-on-exec; none on a second call, as the caller of the first owns them.
 pub fn take_sockets() -> Vec<OwnedFd> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<i32>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<i32>().ok())
+    };
     let is_for_us = number("LISTEN_PID") == i32::try_from(std::process::id()).ok();
     if !is_for_us || TAKEN.swap(true, Ordering::Relaxed) {
         return Vec::new();

@@ -1,7 +1,10 @@
 //! Safe wrappers of the Linux calls that rustix lacks, and the few patterns every privileged part needs.
 //!
 //! Knows nothing of containers and is never async. The only crate (besides the runtime's clone) in which `unsafe` is allowed.
-#![allow(unsafe_code, reason = "raw system calls are wrapped here so that no other crate needs them")]
+#![allow(
+    unsafe_code,
+    reason = "raw system calls are wrapped here so that no other crate needs them"
+)]
 
 pub mod activation;
 pub mod beneath;

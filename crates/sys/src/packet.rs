@@ -7,11 +7,17 @@ use std::os::fd::AsRawFd as _;
 /// Sends one whole frame, Ethernet header included, from the interface with this index in the thread's network namespace.
 pub fn send_frame(interface_index: u32, frame: &[u8]) -> io::Result<()> {
     // Protocol 0 receives nothing: the socket is for sending only.
-    let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::PACKET,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     // SAFETY: all zeros is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::c_ushort::try_from(libc::AF_PACKET).expect("a small constant");
-    address.sll_ifindex = i32::try_from(interface_index).map_err(|_| io::ErrorKind::InvalidInput)?;
+    address.sll_ifindex =
+        i32::try_from(interface_index).map_err(|_| io::ErrorKind::InvalidInput)?;
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).expect("a small struct");
     // SAFETY: both pointers lead to live memory of the lengths given.
     let sent = unsafe {

@@ -50,7 +50,9 @@ impl SignalFd {
         let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>()];
         let length = rustix::io::read(&self.0, &mut buffer).ok()?;
         // The number is the first member.
-        let number = buffer.first_chunk::<4>().filter(|_| length == buffer.len())?;
+        let number = buffer
+            .first_chunk::<4>()
+            .filter(|_| length == buffer.len())?;
         i32::try_from(u32::from_ne_bytes(*number)).ok()
     }
 
