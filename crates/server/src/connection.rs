@@ -272,8 +272,11 @@ mod tests {
         transport: Transport,
         client: impl FnOnce(&Path, mpsc::Receiver<&'static str>) + Send,
     ) {
-        let folder =
-            std::env::temp_dir().join(format!("gantry-server-{:?}", std::thread::current().id()));
+        let folder = std::env::temp_dir().join(format!(
+            "gantry-server-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         drop(std::fs::create_dir(&folder));
         let path = folder.join("socket");
         let (reports, received) = mpsc::channel();
