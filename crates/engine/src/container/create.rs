@@ -1,7 +1,7 @@
 //! Create: merge the image's defaults, validate, then row → snapshot → row. Nothing is started.
 
 use super::actor::Actor;
-use super::config::{Config, MountConfig, MountSource};
+use super::config::{Config, MountConfig, MountSource, ProcessConfig, Resources};
 use super::phase::Phase;
 use super::record::{ContainerRecord, StatusRecord};
 use super::{Containers, Shared, names, spec};
@@ -267,29 +267,43 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
     if path.is_empty() {
         return Err(Error::invalid("no command specified"));
     }
-    let settings = shared.settings();
     let mut warnings = Vec::new();
     spec::effective_capabilities(config, &shared.host)?;
     validate_resources(shared, config, &mut warnings)?;
-    if !config.process.working_dir.is_empty() && !config.process.working_dir.starts_with('/') {
-        return Err(Error::invalid(format!(
-            "the working directory '{}' is invalid, it needs to be an absolute path",
-            config.process.working_dir
-        )));
-    }
-    if !config.process.stop_signal.is_empty()
-        && super::signal::parse(&config.process.stop_signal).is_none()
-    {
-        return Err(Error::invalid(format!(
-            "invalid signal: {}",
-            config.process.stop_signal
-        )));
-    }
+    check_process(&config.process)?;
     if config.auto_remove && config.restart.name != super::config::RestartCondition::No {
         return Err(Error::invalid(
             "can't create 'AutoRemove' container with restart policy",
         ));
     }
+    fill_defaults(shared, config);
+    super::start::log_plan("", &config.log)?;
+    check_bind_sources(&config.mounts)?;
+    if config.network.mode == "host" && !config.network.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".into());
+    }
+    Ok(warnings)
+}
+
+fn check_process(process: &ProcessConfig) -> Result<()> {
+    if !process.working_dir.is_empty() && !process.working_dir.starts_with('/') {
+        return Err(Error::invalid(format!(
+            "the working directory '{}' is invalid, it needs to be an absolute path",
+            process.working_dir
+        )));
+    }
+    if !process.stop_signal.is_empty() && super::signal::parse(&process.stop_signal).is_none() {
+        return Err(Error::invalid(format!(
+            "invalid signal: {}",
+            process.stop_signal
+        )));
+    }
+    Ok(())
+}
+
+/// The daemon's defaults where the request says nothing.
+fn fill_defaults(shared: &Shared, config: &mut Config) {
+    let settings = shared.settings();
     if config.shm_size_bytes == 0 {
         config.shm_size_bytes = settings.default_shm_size_bytes;
     }
@@ -299,7 +313,6 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
             config.log.options.clone_from(&settings.log_options);
         }
     }
-    super::start::log_plan("", &config.log)?;
     for ulimit in &settings.default_ulimits {
         if config
             .resources
@@ -316,18 +329,17 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
             .clone_into(&mut config.namespaces.ipc);
     }
     if config.namespaces.cgroup.is_empty() {
-        let default = if shared.host.cgroup_version == 2 {
-            "private"
-        } else {
-            "host"
-        };
-        config.namespaces.cgroup = if settings.default_cgroupns_mode.is_empty() {
-            default.into()
-        } else {
-            settings.default_cgroupns_mode.clone()
+        config.namespaces.cgroup = match settings.default_cgroupns_mode.as_str() {
+            "" if shared.host.cgroup_version == 2 => "private".into(),
+            "" => "host".into(),
+            chosen => chosen.to_owned(),
         };
     }
-    for mount in &config.mounts {
+}
+
+/// `--mount type=bind` refuses a missing source; `-v` creates it at start.
+fn check_bind_sources(mounts: &[MountConfig]) -> Result<()> {
+    for mount in mounts {
         if let MountSource::Bind {
             path,
             create_host_path: false,
@@ -340,10 +352,7 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
             )));
         }
     }
-    if config.network.mode == "host" && !config.network.port_bindings.is_empty() {
-        warnings.push("Published ports are discarded when using host network mode".into());
-    }
-    Ok(warnings)
+    Ok(())
 }
 
 fn validate_resources(
@@ -351,8 +360,36 @@ fn validate_resources(
     config: &mut Config,
     warnings: &mut Vec<String>,
 ) -> Result<()> {
-    let processors = i64::try_from(shared.host.processors).unwrap_or(i64::MAX);
+    check_memory(&config.resources)?;
+    check_cpu(&config.resources, shared.host.processors)?;
     let resources = &mut config.resources;
+    if resources.blkio_weight != 0 && !shared.host.block_io_weight {
+        warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into());
+        resources.blkio_weight = 0;
+    }
+    if resources.blkio_weight != 0 && !(10..=1000).contains(&resources.blkio_weight) {
+        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
+    }
+    if !(-1000..=1000).contains(&resources.oom_score_adj) {
+        return Err(Error::invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            resources.oom_score_adj
+        )));
+    }
+    if resources.memory_bytes > 0 && resources.memory_swap_bytes == 0 {
+        resources.memory_swap_bytes = resources.memory_bytes.saturating_mul(2);
+    }
+    if resources.memory_swap_bytes > 0 && !shared.host.swap_limit {
+        warnings.push("Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.".into());
+        resources.memory_swap_bytes = -1;
+    }
+    if resources.oom_kill_disable == Some(true) && resources.memory_bytes == 0 {
+        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
+    }
+    Ok(())
+}
+
+fn check_memory(resources: &Resources) -> Result<()> {
     let refuse = |text: &str| Err(Error::invalid(text));
     if resources.memory_bytes != 0 && resources.memory_bytes < MEMORY_MIN_BYTES {
         return refuse("Minimum memory limit allowed is 6MB");
@@ -376,15 +413,19 @@ fn validate_resources(
             "Minimum memory limit can not be less than memory reservation limit, see usage",
         );
     }
-    if resources
-        .memory_swappiness
-        .is_some_and(|value| !(-1..=100).contains(&value))
+    if let Some(value) = resources.memory_swappiness
+        && !(-1..=100).contains(&value)
     {
-        let value = resources.memory_swappiness.unwrap_or_default();
         return Err(Error::invalid(format!(
             "Invalid value: {value}, valid memory swappiness range is 0-100"
         )));
     }
+    Ok(())
+}
+
+fn check_cpu(resources: &Resources, processors: usize) -> Result<()> {
+    let processors = i64::try_from(processors).unwrap_or(i64::MAX);
+    let refuse = |text: &str| Err(Error::invalid(text));
     if resources.nano_cpus > 0 && (resources.cpu_period_us > 0 || resources.cpu_quota_us > 0) {
         let other = if resources.cpu_period_us > 0 {
             "CPU Period"
@@ -407,29 +448,6 @@ fn validate_resources(
     }
     if resources.cpu_quota_us > 0 && resources.cpu_quota_us < 1_000 {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
-    }
-    if resources.blkio_weight != 0 && !shared.host.block_io_weight {
-        warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into());
-        resources.blkio_weight = 0;
-    }
-    if resources.blkio_weight != 0 && !(10..=1000).contains(&resources.blkio_weight) {
-        return refuse("Range of blkio weight is from 10 to 1000");
-    }
-    if !(-1000..=1000).contains(&resources.oom_score_adj) {
-        return Err(Error::invalid(format!(
-            "Invalid value {}, range for oom score adj is [-1000, 1000]",
-            resources.oom_score_adj
-        )));
-    }
-    if resources.memory_bytes > 0 && resources.memory_swap_bytes == 0 {
-        resources.memory_swap_bytes = resources.memory_bytes.saturating_mul(2);
-    }
-    if resources.memory_swap_bytes > 0 && !shared.host.swap_limit {
-        warnings.push("Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.".into());
-        resources.memory_swap_bytes = -1;
-    }
-    if resources.oom_kill_disable == Some(true) && resources.memory_bytes == 0 {
-        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
     }
     Ok(())
 }

@@ -1,15 +1,20 @@
 //! What a container was asked to be → the OCI runtime configuration: pure.
 //!
 //! The defaults are Docker's (moby `daemon/pkg/oci/defaults.go`); `security.md` section 3 lists them with their sources.
-//! The seccomp filter is not in the document: it is compiled apart and handed over as bytes.
+//! Mounts and limits have files of their own. The seccomp filter is not in the document: it is compiled apart and handed over as bytes.
 
-use super::config::{Config, MountSource, Resources};
+mod mounts;
+mod resources;
+
+pub(crate) use resources::resources;
+
+use super::config::{Config, MountSource};
 use crate::host::Host;
-use gantry_base::{Error, Result};
+use gantry_base::Result;
 use gantry_oci::capability;
 use gantry_oci::runtime::{
-    BlockIo, Capabilities, Cpu, Device, DeviceRule, IdMapping, Linux, Memory, Mount, Namespace,
-    OCI_VERSION, Pids, Process, Rlimit, Root, Spec, ThrottleDevice, User, WeightDevice,
+    Capabilities, Device, IdMapping, Linux, Namespace, OCI_VERSION, Process, Rlimit, Root, Spec,
+    User,
 };
 
 const MASKED_PATHS: [&str; 12] = [
@@ -111,9 +116,9 @@ pub(crate) fn build(input: SpecInput<'_>) -> Result<BuiltSpec> {
     let config = input.config;
     let privileged = config.security.privileged;
     let capabilities = effective_capabilities(config, input.host)?;
-    let (mounts, binds) = mounts(&input);
+    let (mounts, binds) = mounts::mounts(&input);
     let mut resources = resources(&config.resources, input.block_devices)?;
-    resources.devices = device_rules(config, &input.devices)?;
+    resources.devices = resources::device_rules(config, &input.devices)?;
     let paths = |chosen: &Option<Vec<String>>, defaults: &[&str]| match chosen {
         Some(paths) => paths.clone(),
         None if privileged => Vec::new(),
@@ -189,12 +194,12 @@ fn process(input: &SpecInput<'_>, capabilities: Vec<String>) -> Process {
     };
     Process {
         terminal: config.process.tty,
-        console_size: (config.process.tty && config.console_size != (0, 0)).then(|| {
+        console_size: (config.process.tty && config.console_size != (0, 0)).then_some(
             gantry_oci::runtime::ConsoleSize {
                 height: config.console_size.0,
                 width: config.console_size.1,
-            }
-        }),
+            },
+        ),
         user: User {
             uid: input.user.uid,
             gid: input.user.gid,
@@ -342,306 +347,170 @@ fn rootfs_propagation(config: &Config) -> String {
     }
 }
 
-fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
-    Mount {
-        destination: destination.into(),
-        kind: kind.into(),
-        source: source.into(),
-        options: options.iter().map(|&option| option.to_owned()).collect(),
-        ..Mount::default()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::config::MountConfig;
+    use gantry_base::Error;
 
-/// Docker's default mounts, then the generated files and the user's mounts, parents before children.
-fn mounts(input: &SpecInput<'_>) -> (Vec<Mount>, Vec<(usize, BindSource)>) {
-    let config = input.config;
-    let privileged = config.security.privileged;
-    let access = if privileged { "rw" } else { "ro" };
-    let shm_size = format!("size={}", config.shm_size_bytes);
-    let mut defaults = vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount(
-            "/dev",
-            "tmpfs",
-            "tmpfs",
-            &["nosuid", "strictatime", "mode=755", "size=65536k"],
-        ),
-        mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &[
-                "nosuid",
-                "noexec",
-                "newinstance",
-                "ptmxmode=0666",
-                "mode=0620",
-                "gid=5",
-            ],
-        ),
-        mount(
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &["nosuid", "noexec", "nodev", access],
-        ),
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &[access, "nosuid", "noexec", "nodev"],
-        ),
-        mount(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ),
-    ];
-    if config.namespaces.ipc != "none" {
-        defaults.push(mount(
-            "/dev/shm",
-            "tmpfs",
-            "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", &shm_size],
-        ));
+    fn host() -> Host {
+        Host {
+            name: "host".into(),
+            kernel: "6.1.0".into(),
+            kernel_version: (6, 1),
+            operating_system: "Linux".into(),
+            os_version: String::new(),
+            machine: "x86_64".into(),
+            processors: 2,
+            memory_bytes: 1 << 30,
+            cgroup_version: 2,
+            cgroup_controllers: Vec::new(),
+            swap_limit: true,
+            block_io_weight: true,
+            apparmor: false,
+            capabilities: capability::DOCKER_DEFAULT.to_vec(),
+            time_namespaces: false,
+            boot_id: String::new(),
+        }
     }
-    // A mount of the user's at the same place replaces the default.
-    defaults.retain(|default| {
+
+    fn built(config: &Config, shared: SharedNamespaces) -> BuiltSpec {
+        build(SpecInput {
+            config,
+            host: &host(),
+            args: vec!["sh".into()],
+            user: ResolvedUser::default(),
+            hostname: "box".into(),
+            cgroup_path: "/gantry/box".into(),
+            cgroupns_private: true,
+            no_new_privileges: false,
+            shared,
+            generated_files: &["/etc/hostname", "/etc/hosts"],
+            devices: Vec::new(),
+            block_devices: &|path| Err(Error::invalid(path.to_owned())),
+        })
+        .expect("the configuration is valid")
+    }
+
+    fn destinations(built: &BuiltSpec) -> Vec<&str> {
+        let mounts = built.spec.mounts.iter();
+        mounts.map(|mount| mount.destination.as_str()).collect()
+    }
+
+    fn bind_mount(target: &str) -> MountConfig {
+        MountConfig {
+            target: target.into(),
+            source: MountSource::Bind {
+                path: "/srv".into(),
+                propagation: String::new(),
+                create_host_path: true,
+                non_recursive: false,
+                mode: String::new(),
+            },
+            readonly: false,
+            from_mounts: false,
+        }
+    }
+
+    #[test]
+    fn default_mounts_come_first_and_parents_before_children() {
+        let config = Config {
+            mounts: vec![bind_mount("/data/a/b"), bind_mount("/data")],
+            ..Config::default()
+        };
+        let built = built(&config, SharedNamespaces::default());
+        assert_eq!(
+            destinations(&built),
+            [
+                "/proc",
+                "/dev",
+                "/dev/pts",
+                "/sys",
+                "/sys/fs/cgroup",
+                "/dev/mqueue",
+                "/dev/shm",
+                "/data",
+                "/etc/hostname",
+                "/etc/hosts",
+                "/data/a/b",
+            ]
+        );
+        assert_eq!(
+            built.binds,
+            [
+                (7, BindSource::Configured(1)),
+                (8, BindSource::Generated(0)),
+                (9, BindSource::Generated(1)),
+                (10, BindSource::Configured(0)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_users_mount_replaces_the_default_and_the_generated_file() {
+        let config = Config {
+            mounts: vec![bind_mount("/dev/shm"), bind_mount("/etc/hosts")],
+            ..Config::default()
+        };
+        let built = built(&config, SharedNamespaces::default());
+        let shm: Vec<_> = (built.spec.mounts.iter())
+            .filter(|mount| mount.destination == "/dev/shm")
+            .collect();
+        assert_eq!(shm.len(), 1);
+        assert_eq!(shm[0].kind, "bind");
+        assert!(
+            !built
+                .binds
+                .iter()
+                .any(|(_, source)| *source == BindSource::Generated(1))
+        );
+    }
+
+    #[test]
+    fn network_sysctls_are_set_only_in_a_network_namespace_of_its_own() {
+        let mut config = Config::default();
+        let sysctl = |config: &Config, network| {
+            let shared = SharedNamespaces {
+                network,
+                ..SharedNamespaces::default()
+            };
+            built(config, shared).spec.linux.expect("always set").sysctl
+        };
+        let low_ports = "net.ipv4.ip_unprivileged_port_start";
+        assert_eq!(sysctl(&config, Sharing::New)[low_ports], "0");
+        assert!(sysctl(&config, Sharing::Host).is_empty());
+        assert!(sysctl(&config, Sharing::Joined).is_empty());
         config
-            .mounts
-            .iter()
-            .all(|mount| mount.target != default.destination)
-    });
-    let mut user: Vec<(Mount, Option<BindSource>)> = Vec::new();
-    for (index, &target) in input.generated_files.iter().enumerate() {
-        if config.mounts.iter().all(|mount| mount.target != target) {
-            let options: &[&str] = if config.readonly_rootfs {
-                &["rbind", "rprivate", "ro"]
-            } else {
-                &["rbind", "rprivate"]
-            };
-            user.push((
-                mount(target, "bind", "", options),
-                Some(BindSource::Generated(index)),
-            ));
+            .security
+            .sysctls
+            .insert(low_ports.into(), "80".into());
+        assert_eq!(sysctl(&config, Sharing::New)[low_ports], "80");
+    }
+
+    #[test]
+    fn a_privileged_container_has_no_masked_paths_and_writable_sys() {
+        let mut config = Config::default();
+        let linux = |config: &Config| {
+            let built = built(config, SharedNamespaces::default());
+            let writable = (built.spec.mounts.iter())
+                .any(|mount| mount.kind == "sysfs" && mount.options.contains(&"rw".to_owned()));
+            (built.spec.linux.expect("always set"), writable)
+        };
+        let (confined, writable) = linux(&config);
+        assert!(confined.masked_paths.contains(&"/proc/kcore".to_owned()));
+        assert!(!confined.readonly_paths.is_empty() && !writable);
+        config.security.privileged = true;
+        let (privileged, writable) = linux(&config);
+        assert!(privileged.masked_paths.is_empty() && privileged.readonly_paths.is_empty());
+        assert!(writable);
+    }
+
+    #[test]
+    fn a_variable_is_replaced_appended_or_removed() {
+        let mut env = vec!["A=1".to_owned(), "B=2".to_owned()];
+        for item in ["A=3", "C=4", "B", "D"] {
+            set_variable(&mut env, item);
         }
+        assert_eq!(env, ["A=3", "C=4"]);
     }
-    for (index, configured) in config.mounts.iter().enumerate() {
-        user.push(configured_mount(configured, index));
-    }
-    user.sort_by_key(|(mount, _)| {
-        mount
-            .destination
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .count()
-    });
-    let mut binds = Vec::new();
-    let mut mounts = defaults;
-    for (mount, source) in user {
-        if let Some(source) = source {
-            binds.push((mounts.len(), source));
-        }
-        mounts.push(mount);
-    }
-    (mounts, binds)
-}
-
-fn configured_mount(
-    configured: &super::config::MountConfig,
-    index: usize,
-) -> (Mount, Option<BindSource>) {
-    let access = if configured.readonly { "ro" } else { "rw" };
-    match &configured.source {
-        MountSource::Bind {
-            propagation,
-            non_recursive,
-            ..
-        } => {
-            let propagation = if propagation.is_empty() {
-                "rprivate"
-            } else {
-                propagation
-            };
-            let bind = if *non_recursive { "bind" } else { "rbind" };
-            let options = if configured.readonly && !*non_recursive {
-                vec![bind, propagation, "ro", "rro"]
-            } else {
-                vec![bind, propagation, access]
-            };
-            (
-                mount(&configured.target, "bind", "", &options),
-                Some(BindSource::Configured(index)),
-            )
-        }
-        MountSource::Volume { .. } => {
-            let options = ["rbind", "rprivate", access];
-            (
-                mount(&configured.target, "bind", "", &options),
-                Some(BindSource::Configured(index)),
-            )
-        }
-        MountSource::Tmpfs {
-            size_bytes,
-            mode,
-            options,
-        } => {
-            let mut list: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).into();
-            for option in options {
-                // `exec`, `suid` and `dev` take back a default.
-                list.retain(|old| old != &format!("no{option}"));
-                list.push(option.clone());
-            }
-            list.push(access.to_owned());
-            list.extend(size_bytes.map(|size| format!("size={size}")));
-            list.extend(mode.map(|mode| format!("mode={mode:o}")));
-            let list: Vec<&str> = list.iter().map(String::as_str).collect();
-            (mount(&configured.target, "tmpfs", "tmpfs", &list), None)
-        }
-    }
-}
-
-fn rule(
-    allow: bool,
-    kind: &str,
-    major: Option<i64>,
-    minor: Option<i64>,
-    access: &str,
-) -> DeviceRule {
-    DeviceRule {
-        allow,
-        kind: kind.into(),
-        major,
-        minor,
-        access: access.into(),
-    }
-}
-
-fn device_rules(config: &Config, devices: &[ResolvedDevice]) -> Result<Vec<DeviceRule>> {
-    if config.security.privileged {
-        return Ok(vec![rule(true, "", None, None, "rwm")]);
-    }
-    let mut rules = vec![rule(false, "", None, None, "rwm")];
-    for (major, minor) in [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)] {
-        rules.push(rule(true, "c", Some(major), Some(minor), "rwm"));
-    }
-    rules.push(rule(false, "c", Some(10), Some(229), "rwm"));
-    for resolved in devices {
-        let device = &resolved.device;
-        rules.push(rule(
-            true,
-            &device.kind,
-            Some(device.major),
-            Some(device.minor),
-            &resolved.access,
-        ));
-    }
-    for text in &config.resources.device_cgroup_rules {
-        rules.push(parse_device_rule(text)?);
-    }
-    Ok(rules)
-}
-
-/// `c 1:3 rwm` or `a *:* rwm`.
-fn parse_device_rule(text: &str) -> Result<DeviceRule> {
-    let invalid = || Error::invalid(format!("invalid device cgroup rule format: '{text}'"));
-    let mut parts = text.split_whitespace();
-    let (kind, numbers, access) = (parts.next(), parts.next(), parts.next());
-    let (Some(kind @ ("a" | "b" | "c")), Some(numbers), Some(access), None) =
-        (kind, numbers, access, parts.next())
-    else {
-        return Err(invalid());
-    };
-    let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
-    let number = |text: &str| match text {
-        "*" => Ok(None),
-        digits => digits.parse().map(Some).map_err(|_| invalid()),
-    };
-    if access.is_empty() || !access.bytes().all(|b| b"rwm".contains(&b)) {
-        return Err(invalid());
-    }
-    Ok(rule(true, kind, number(major)?, number(minor)?, access))
-}
-
-fn positive<T: TryFrom<i64>>(value: i64) -> Option<T> {
-    (value > 0).then(|| T::try_from(value).ok()).flatten()
-}
-
-/// Limits of a container (or of an update) as the specification has them.
-pub(crate) fn resources(
-    asked: &Resources,
-    block_device: &dyn Fn(&str) -> Result<(i64, i64)>,
-) -> Result<gantry_oci::runtime::Resources> {
-    let set = |value: i64| (value != 0).then_some(value);
-    let memory = Memory {
-        limit: set(asked.memory_bytes),
-        reservation: set(asked.memory_reservation_bytes),
-        swap: set(asked.memory_swap_bytes),
-        swappiness: asked
-            .memory_swappiness
-            .and_then(|value| u64::try_from(value).ok()),
-        disable_oom_killer: asked.oom_kill_disable.filter(|&disable| disable),
-        ..Memory::default()
-    };
-    let (mut period, mut quota) = (
-        positive::<u64>(asked.cpu_period_us),
-        set(asked.cpu_quota_us),
-    );
-    if asked.nano_cpus > 0 {
-        period = Some(100_000);
-        quota = Some(asked.nano_cpus / 10_000);
-    }
-    let cpu = Cpu {
-        shares: positive(asked.cpu_shares),
-        quota,
-        period,
-        realtime_runtime: set(asked.cpu_realtime_runtime_us),
-        realtime_period: positive(asked.cpu_realtime_period_us),
-        cpus: asked.cpuset_cpus.clone(),
-        mems: asked.cpuset_mems.clone(),
-        ..Cpu::default()
-    };
-    let throttle = |list: &[(String, u64)]| -> Result<Vec<ThrottleDevice>> {
-        list.iter()
-            .map(|(path, rate)| {
-                block_device(path).map(|(major, minor)| ThrottleDevice {
-                    major,
-                    minor,
-                    rate: *rate,
-                })
-            })
-            .collect()
-    };
-    let block_io = BlockIo {
-        weight: (asked.blkio_weight != 0).then_some(asked.blkio_weight),
-        weight_device: asked
-            .blkio_weight_device
-            .iter()
-            .map(|(path, weight)| {
-                let (major, minor) = block_device(path)?;
-                Ok(WeightDevice {
-                    major,
-                    minor,
-                    weight: Some(*weight),
-                    leaf_weight: None,
-                })
-            })
-            .collect::<Result<_>>()?,
-        throttle_read_bps_device: throttle(&asked.blkio_device_read_bps)?,
-        throttle_write_bps_device: throttle(&asked.blkio_device_write_bps)?,
-        throttle_read_iops_device: throttle(&asked.blkio_device_read_iops)?,
-        throttle_write_iops_device: throttle(&asked.blkio_device_write_iops)?,
-        ..BlockIo::default()
-    };
-    Ok(gantry_oci::runtime::Resources {
-        memory: (memory != Memory::default()).then_some(memory),
-        cpu: (cpu != Cpu::default()).then_some(cpu),
-        pids: asked
-            .pids_limit
-            .filter(|&limit| limit != 0)
-            .map(|limit| Pids { limit }),
-        block_io: (block_io != BlockIo::default()).then_some(block_io),
-        ..gantry_oci::runtime::Resources::default()
-    })
 }
