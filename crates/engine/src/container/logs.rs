@@ -59,6 +59,10 @@ impl Containers {
     ///
     /// # Errors
     /// `configured logging driver does not support reading` for the driver `none`.
+    #[expect(
+        clippy::unused_async,
+        reason = "it spawns a task, so it has to be called on the runtime"
+    )]
     pub async fn logs(&self, reference: &str, options: LogsOptions) -> Result<LogStream> {
         let watch = self.shared.containers.watch(reference)?;
         let view = watch.borrow().clone();

@@ -1,6 +1,6 @@
 //! Containers: one verb per file, one actor per container, reads from published views.
 //!
-//! Start reading at `actor.rs` (the life of one container), `start.rs` (what a start does) and `reconcile.rs` (what boot does).
+//! Start reading at `actor.rs` (the life of one container), `start/` (what a start does) and `reconcile.rs` (what boot does).
 
 mod actor;
 mod attach;

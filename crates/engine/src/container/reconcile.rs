@@ -127,7 +127,7 @@ fn settle(shared: &Arc<Shared>, mut record: ContainerRecord) -> Result<Option<Se
         Action::Adopt => {
             adopted = shim
                 .map(|(shim, state)| adopt(shared, &record, shim, &state))
-                .transpose()?
+                .transpose()?;
         }
         Action::Record(exit) => settle_ended(shared, &mut record, Phase::Exited, &exit)?,
         Action::Settle { phase, exit_code } => {

@@ -3,21 +3,22 @@
 //! An exec is remembered while its container is; it does not survive the daemon, as in Docker. Its process does, and its end is
 //! written by the shim.
 
+mod process;
+mod run;
+
+pub use run::ExecPlan;
+
 use crate::Shared;
-use crate::container::ClientStream;
-use crate::container::command::{Command, ExecStart as ShimExec, gone};
-use crate::container::config::Config;
-use crate::container::spec::set_variable;
-use crate::container::{exec_environment, phase_of};
-use crate::workload::user;
-use gantry_base::{ContainerId, Context, Error, ExecId, Result};
-use gantry_oci::runtime::{Capabilities, ConsoleSize, Process, User};
-use gantry_shim_protocol::{Attach, Exec, FdRole};
-use gantry_sys::beneath::Root;
+use crate::container::command::{Command, gone};
+use crate::container::phase_of;
+use crate::container::view::ContainerView;
+use gantry_base::{ContainerId, Error, ExecId, Result};
+use gantry_shim_protocol::FdRole;
+use process::{process_file, resolve_user};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// The service for the noun. Cheap to clone.
 #[derive(Clone)]
@@ -102,7 +103,7 @@ impl ExecTable {
     /// The end of an exec, recorded by its container's actor in the order of the shim's events.
     pub(crate) fn end(&self, id: &ExecId, exit_code: i32) {
         self.change(id, |exec| {
-            (exec.running, exec.exit_code, exec.pid) = (false, Some(exit_code), 0)
+            (exec.running, exec.exit_code, exec.pid) = (false, Some(exit_code), 0);
         });
     }
 
@@ -130,17 +131,6 @@ impl ExecSockets {
             .map(|(index, fd)| (FdRole::Attach { index }, fd.as_fd()))
             .collect()
     }
-}
-
-/// An exec that was checked and waits for its stream.
-pub struct ExecPlan {
-    /// Whether output is raw (a terminal) or framed.
-    pub tty: bool,
-    shared: Arc<Shared>,
-    view: ExecView,
-    commands: mpsc::Sender<Command>,
-    process: OwnedFd,
-    seccomp: Option<OwnedFd>,
 }
 
 impl Execs {
@@ -278,20 +268,14 @@ impl Execs {
         answer.await.map_err(|_| gone(reference))?
     }
 
-    fn publish(
-        &self,
-        container: &crate::container::view::ContainerView,
-        action: &str,
-        id: &ExecId,
-        more: &[(&str, &str)],
-    ) {
+    fn publish(&self, container: &ContainerView, action: &str, id: &ExecId, more: &[(&str, &str)]) {
         publish(&self.shared, container, action, id, more);
     }
 }
 
 fn publish(
     shared: &Shared,
-    container: &crate::container::view::ContainerView,
+    container: &ContainerView,
     action: &str,
     id: &ExecId,
     more: &[(&str, &str)],
@@ -307,230 +291,10 @@ fn publish(
         .publish("container", action, container.id.as_str(), attributes);
 }
 
-impl ExecPlan {
-    /// Starts the process with the client's stream; returns once it runs.
-    ///
-    /// # Errors
-    /// runc's words for a program that is not there or cannot be executed.
-    pub async fn run(self, client: Option<ClientStream>) -> Result<()> {
-        let Self {
-            shared,
-            view,
-            commands,
-            process,
-            seccomp,
-            ..
-        } = self;
-        let container = shared
-            .containers
-            .find(view.container.as_str())
-            .map(|(_, view)| view)?;
-        let config = view.config.clone();
-        let mut exec = Exec {
-            id: view.id.as_str().to_owned(),
-            terminal: config.tty,
-            open_stdin: config.attach_stdin && client.is_some(),
-            attach: Vec::new(),
-        };
-        let mut sockets = Vec::new();
-        if let Some(ClientStream { socket, input }) = client {
-            exec.attach.push(Attach {
-                exec: Some(exec.id.clone()),
-                stdin: config.attach_stdin,
-                stdout: config.attach_stdout,
-                stderr: config.attach_stderr,
-                framed: !config.tty,
-                detach_keys: config
-                    .detach_keys
-                    .clone()
-                    .unwrap_or_else(|| crate::container::DETACH_KEYS.to_vec()),
-                input,
-            });
-            sockets.push(socket.into());
-        }
-        let (exited, exit) = oneshot::channel();
-        shared.execs.change(&view.id, |exec| exec.running = true);
-        let line = event_line(&config.cmd);
-        publish(
-            &shared,
-            &container,
-            &format!("exec_start: {line}"),
-            &view.id,
-            &[],
-        );
-        let (reply, answer) = oneshot::channel();
-        let start = ShimExec {
-            exec,
-            process,
-            seccomp,
-            sockets,
-            exited,
-        };
-        let sent = commands
-            .send(Command::Exec { start, reply })
-            .await
-            .map_err(|_| gone(container.id.as_str()));
-        let started = match sent {
-            Ok(()) => answer
-                .await
-                .map_err(|_| gone(container.id.as_str()))
-                .and_then(|result| result),
-            Err(error) => Err(error),
-        };
-        match started {
-            Ok(pid) => {
-                shared.execs.change(&view.id, |exec| exec.pid = pid);
-                tokio::spawn(follow_exit(shared, container, view.id, exit));
-                Ok(())
-            }
-            Err(error) => {
-                let code = match error.message() {
-                    text if text.contains("not found") || text.contains("no such file") => 127,
-                    _ => 126,
-                };
-                shared.execs.change(&view.id, |exec| {
-                    (exec.running, exec.exit_code) = (false, Some(code))
-                });
-                Err(error.prefixed(
-                    "OCI runtime exec failed: exec failed: unable to start container process",
-                ))
-            }
-        }
-    }
-}
-
 /// Docker's form: a space after the program, also without arguments.
 fn event_line(command: &[String]) -> String {
     let (program, arguments) = command
         .split_first()
         .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     format!("{program} {}", arguments.join(" "))
-}
-
-async fn follow_exit(
-    shared: Arc<Shared>,
-    container: Arc<crate::container::view::ContainerView>,
-    id: ExecId,
-    exit: oneshot::Receiver<i32>,
-) {
-    // The actor drops the sender only when the container ended without telling: its processes were killed.
-    let code = exit.await.unwrap_or(137);
-    shared.execs.end(&id, code);
-    publish(
-        &shared,
-        &container,
-        "exec_die",
-        &id,
-        &[("exitCode", &code.to_string())],
-    );
-}
-
-/// The OCI process document, in a sealed file.
-fn process_file(
-    shared: &Shared,
-    container: &crate::container::view::ContainerView,
-    exec: &ExecConfig,
-    start: ExecStart,
-) -> Result<OwnedFd> {
-    let process = build_process(shared, container, exec, start)?;
-    let document = serde_json::to_vec(&process)
-        .map_err(|error| Error::internal(format!("cannot write the process document: {error}")))?;
-    gantry_sys::memfd::sealed_bytes("process", &document)
-        .context("cannot keep the process document")
-}
-
-fn build_process(
-    shared: &Shared,
-    container: &crate::container::view::ContainerView,
-    exec: &ExecConfig,
-    start: ExecStart,
-) -> Result<Process> {
-    let config: &Config = &container.config;
-    let user = resolve_user(container, config, exec)?;
-    let mut env = exec_environment(container, shared);
-    for item in &exec.env {
-        set_variable(&mut env, item);
-    }
-    if exec.tty && env.iter().all(|item| !item.starts_with("TERM=")) {
-        env.push("TERM=xterm".into());
-    }
-    if env.iter().all(|item| !item.starts_with("HOME=")) {
-        env.push(format!(
-            "HOME={}",
-            if user.home.is_empty() {
-                "/"
-            } else {
-                &user.home
-            }
-        ));
-    }
-    let capabilities = if exec.privileged {
-        shared
-            .host
-            .capabilities
-            .iter()
-            .map(|&name| name.to_owned())
-            .collect()
-    } else {
-        crate::container::spec::effective_capabilities(config, &shared.host)?
-    };
-    let held = if user.uid == 0 {
-        capabilities.clone()
-    } else {
-        Vec::new()
-    };
-    let cwd = [&exec.working_dir, &config.process.working_dir]
-        .into_iter()
-        .find(|dir| !dir.is_empty());
-    Ok(Process {
-        terminal: exec.tty,
-        console_size: start
-            .console_size
-            .or(exec.console_size)
-            .map(|(height, width)| ConsoleSize { height, width }),
-        user: User {
-            uid: user.uid,
-            gid: user.gid,
-            additional_gids: user.additional_gids,
-            ..User::default()
-        },
-        args: exec.cmd.clone(),
-        env,
-        cwd: cwd.cloned().unwrap_or_else(|| "/".into()),
-        capabilities: Some(Capabilities {
-            bounding: capabilities,
-            effective: held.clone(),
-            permitted: held,
-            ..Capabilities::default()
-        }),
-        rlimits: Vec::new(),
-        no_new_privileges: config
-            .security
-            .no_new_privileges
-            .unwrap_or(shared.settings().no_new_privileges),
-        ..Process::default()
-    })
-}
-
-fn resolve_user(
-    container: &crate::container::view::ContainerView,
-    config: &Config,
-    exec: &ExecConfig,
-) -> Result<crate::container::spec::ResolvedUser> {
-    // Through the magic link of a live process: its own root, resolved beneath it.
-    let path = format!("/proc/{}/root", container.state.pid);
-    let root = Root::open(std::path::Path::new(&path)).map_err(|error| {
-        Error::conflict(format!("container {} is not running", container.id)).with_source(error)
-    })?;
-    let spec = if exec.user.is_empty() {
-        &config.process.user
-    } else {
-        &exec.user
-    };
-    user::resolve(
-        spec,
-        &config.process.group_add,
-        &crate::container::read_text(&root, "/etc/passwd")?,
-        &crate::container::read_text(&root, "/etc/group")?,
-    )
 }

@@ -28,21 +28,7 @@ impl Bridge {
     ) -> Result<(Self, BridgeFacts)> {
         let mut route = Socket::route()?;
         let name = settings.bridge.clone();
-        let found = bridge::addresses(&mut route, &name).unwrap_or_default();
-        let own = found.iter().find_map(|net| match net {
-            IpNet::V4(net) => Some(*net),
-            IpNet::V6(_) => None,
-        });
-        let address = match (settings.bridge_ip, own) {
-            (Some(asked), _) => asked,
-            (None, Some(own)) => own,
-            (None, None) if settings.bridge_is_foreign => {
-                return Err(Error::invalid(format!(
-                    "bridge {name} does not exist or has no IPv4 address"
-                )));
-            }
-            (None, None) => free_subnet(&mut route)?,
-        };
+        let address = choose_address(&mut route, settings)?;
         let mtu = match settings.mtu {
             Some(mtu) => mtu,
             None => route::default_mtu(&mut route)?,
@@ -71,19 +57,7 @@ impl Bridge {
             gateway: address.addr(),
             mtu,
         };
-        let rules = BridgeRules {
-            name: name.clone(),
-            v4: Some(address.trunc()),
-            v6: None,
-            masquerades: settings.masquerade,
-            allows_inter_container: settings.inter_container_communication,
-            is_internal: false,
-        };
-        let desired = Desired {
-            bridges: vec![rules],
-            ports: Vec::new(),
-            drops_foreign_forwarding: remember_forwarding(settings, forwarding.switched_v4_on),
-        };
+        let desired = desired(settings, address, forwarding.switched_v4_on);
         // The table carries the bridge's name, so that several daemons of one host do not touch each other's.
         let firewall = if settings.firewall {
             Some(Firewall::open(&format!("gantry-{name}"))?)
@@ -156,6 +130,41 @@ impl Bridge {
             }
         }
         Ok(())
+    }
+}
+
+/// The configured address, else the one that the bridge has, else a free one.
+fn choose_address(route: &mut Socket, settings: &Settings) -> Result<Ipv4Net> {
+    let name = &settings.bridge;
+    let found = bridge::addresses(route, name).unwrap_or_default();
+    let own = found.iter().find_map(|net| match net {
+        IpNet::V4(net) => Some(*net),
+        IpNet::V6(_) => None,
+    });
+    match (settings.bridge_ip, own) {
+        (Some(asked), _) => Ok(asked),
+        (None, Some(own)) => Ok(own),
+        (None, None) if settings.bridge_is_foreign => Err(Error::invalid(format!(
+            "bridge {name} does not exist or has no IPv4 address"
+        ))),
+        (None, None) => free_subnet(route),
+    }
+}
+
+/// The rules of the bridge, without published ports.
+fn desired(settings: &Settings, address: Ipv4Net, switched_forwarding_on: bool) -> Desired {
+    let rules = BridgeRules {
+        name: settings.bridge.clone(),
+        v4: Some(address.trunc()),
+        v6: None,
+        masquerades: settings.masquerade,
+        allows_inter_container: settings.inter_container_communication,
+        is_internal: false,
+    };
+    Desired {
+        bridges: vec![rules],
+        ports: Vec::new(),
+        drops_foreign_forwarding: remember_forwarding(settings, switched_forwarding_on),
     }
 }
 

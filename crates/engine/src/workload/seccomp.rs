@@ -10,10 +10,13 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
+/// Filters by profile and capabilities; none for a profile that filters nothing.
+type Filters = HashMap<(String, Vec<String>), Option<Arc<OwnedFd>>>;
+
 /// Compiled filters by what they were made of.
 #[derive(Default)]
 pub(crate) struct SeccompCache {
-    filters: Mutex<HashMap<(String, Vec<String>), Option<Arc<OwnedFd>>>>,
+    filters: Mutex<Filters>,
 }
 
 /// More different filters than this are not worth keeping.
@@ -42,17 +45,16 @@ impl SeccompCache {
         let capabilities = spec::effective_capabilities(config, host)?;
         let key = (profile, capabilities);
         let cached = self.lock().get(&key).cloned();
-        let filter = match cached {
-            Some(filter) => filter,
-            None => {
-                let filter = compile(&key.0, &key.1, host)?.map(Arc::new);
-                let mut filters = self.lock();
-                if filters.len() >= FILTERS_MAX {
-                    filters.clear();
-                }
-                filters.insert(key, filter.clone());
-                filter
+        let filter = if let Some(filter) = cached {
+            filter
+        } else {
+            let filter = compile(&key.0, &key.1, host)?.map(Arc::new);
+            let mut filters = self.lock();
+            if filters.len() >= FILTERS_MAX {
+                filters.clear();
             }
+            filters.insert(key, filter.clone());
+            filter
         };
         filter
             .map(|filter| {
@@ -63,9 +65,7 @@ impl SeccompCache {
             .transpose()
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<(String, Vec<String>), Option<Arc<OwnedFd>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Filters> {
         self.filters
             .lock()
             .expect("no code panics while it holds the filters")

@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 /// How long a shim may take for an answer before its container counts as stuck.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The blocking side: used by one thread, for the birth or the adoption of a shim.
 pub(crate) struct BlockingShim {

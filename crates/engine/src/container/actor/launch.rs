@@ -59,12 +59,12 @@ impl Actor {
     }
 
     /// Takes over a run, fresh or found at boot.
-    pub(super) fn adopt(&mut self, running: Box<Running>) {
+    pub(super) fn adopt(&mut self, running: Running) {
         let Running {
             shim,
             outcome,
             paused,
-        } = *running;
+        } = running;
         self.generation = self.generation.max(1);
         let shim = match shim.into_async(self.shim_events.clone(), self.generation) {
             Ok(shim) => Arc::new(shim),

@@ -86,7 +86,7 @@ impl Actor {
                 });
             }
             WaitCondition::NotRunning | WaitCondition::NextExit => {
-                self.waiters.push(Waiter::NextExit(sender))
+                self.waiters.push(Waiter::NextExit(sender));
             }
             WaitCondition::Removed => self.waiters.push(Waiter::Removed(sender)),
         }

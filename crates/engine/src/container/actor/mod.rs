@@ -2,7 +2,7 @@
 //!
 //! It never awaits the kernel, the disk or the network: long work runs as a job that reports back as an event, so a kill or a
 //! forced removal is always heard. Reads do not come here; they take the last published view.
-//! Decisions are in `phase.rs` and `restart.rs`; what a start does is in `start.rs`. Here are the loop and what follows an exit; the
+//! Decisions are in `phase.rs` and `restart.rs`; what a start does is in `start/`. Here are the loop and what follows an exit; the
 //! commands are in `launch.rs`, `stop.rs`, `leave.rs` and `streams.rs`.
 
 mod launch;
@@ -129,7 +129,7 @@ impl Actor {
             removed: false,
         };
         if let Some(running) = adopted {
-            actor.adopt(running);
+            actor.adopt(*running);
         }
         tokio::spawn(actor.run(mailbox, news, shim_news));
         super::ContainerHandle {
@@ -233,7 +233,7 @@ impl Actor {
                 self.ask(Request::Processes, reply, |answer| match answer {
                     protocol::Reply::Processes(pids) => Some(pids),
                     _ => None,
-                })
+                });
             }
             Command::Stats(reply) => self.ask(Request::Stats, reply, |answer| match answer {
                 protocol::Reply::Stats(files) => Some(files),
@@ -247,7 +247,7 @@ impl Actor {
             Event::StartFinished { generation, result } if generation == self.generation => {
                 match result {
                     Ok(running) => {
-                        self.adopt(running);
+                        self.adopt(*running);
                         self.publish_event("start", &[]);
                         self.reply_to_starts(Ok(Start::Started));
                     }
@@ -256,7 +256,7 @@ impl Actor {
             }
             Event::StartFinished { .. } => {}
             Event::Shim(ShimEvent { generation, event }) if generation == self.generation => {
-                self.on_shim(event)
+                self.on_shim(event);
             }
             Event::Shim(ShimEvent {
                 generation,
