@@ -33,6 +33,8 @@ pub struct ClientStream {
     pub socket: UnixStream,
     /// Input that was read before.
     pub input: Vec<u8>,
+    /// What the client must read first: the head of the answer, unless it was written already.
+    pub head: Vec<u8>,
 }
 
 /// An attach that was checked and waits for its hijacked stream.
@@ -92,11 +94,21 @@ impl AttachPlan {
             stdin,
             containers,
         } = self;
-        let ClientStream { socket, input } = client;
-        let socket = if options.logs {
-            replay(&containers, &reference, &options, socket).await?
+        let ClientStream {
+            socket,
+            input,
+            head,
+        } = client;
+        let (socket, head) = if options.logs || !options.stream {
+            let socket = write_all(socket, head.into()).await?;
+            let socket = if options.logs {
+                replay(&containers, &reference, &options, socket).await?
+            } else {
+                socket
+            };
+            (socket, Vec::new())
         } else {
-            socket
+            (socket, head)
         };
         if !options.stream {
             return Ok(());
@@ -113,6 +125,7 @@ impl AttachPlan {
         let (reply, answer) = tokio::sync::oneshot::channel();
         let command = Command::Attach {
             attach,
+            head,
             socket: socket.into(),
             reply,
         };
@@ -139,16 +152,19 @@ async fn replay(
     let mut stream = containers.logs(reference, wanted).await?;
     let mut socket = socket;
     while let Some(chunk) = stream.chunks.recv().await {
-        let chunk = chunk?;
-        let written = tokio::task::spawn_blocking(move || -> std::io::Result<UnixStream> {
-            socket.set_nonblocking(false)?;
-            socket.write_all(&chunk)?;
-            Ok(socket)
-        });
-        socket = written
-            .await
-            .map_err(|_| Error::internal("the log replay ended unexpectedly"))?
-            .context("cannot replay the log")?;
+        socket = write_all(socket, chunk?).await?;
     }
     Ok(socket)
+}
+
+async fn write_all(mut socket: UnixStream, bytes: bytes::Bytes) -> Result<UnixStream> {
+    let written = tokio::task::spawn_blocking(move || -> std::io::Result<UnixStream> {
+        socket.set_nonblocking(false)?;
+        socket.write_all(&bytes)?;
+        Ok(socket)
+    });
+    written
+        .await
+        .map_err(|_| Error::internal("the log replay ended unexpectedly"))?
+        .context("cannot write to the attached client")
 }

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     },
     Attach {
         attach: protocol::Attach,
+        /// Written before anything else once the client is registered: only then may it start the container.
+        head: Vec<u8>,
         socket: OwnedFd,
         reply: Reply<()>,
     },

@@ -7,7 +7,7 @@ use super::config::{RestartCondition, RestartPolicy};
 use std::time::Duration;
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
-const DELAY_MAX: Duration = Duration::from_secs(60);
+const DELAY_MAX: Duration = Duration::from_mins(1);
 const RUN_THAT_RESETS: Duration = Duration::from_secs(10);
 
 /// What is known when a container ended.

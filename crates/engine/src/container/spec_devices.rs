@@ -60,10 +60,10 @@ pub(super) fn resolve(mapping: &DeviceMapping) -> Result<Vec<ResolvedDevice>> {
 }
 
 /// Every device node below `/dev`, for privileged containers, but those that each container has of its own.
-pub(super) fn all_of_host() -> Result<Vec<ResolvedDevice>> {
+pub(super) fn all_of_host() -> Vec<ResolvedDevice> {
     let mut devices = Vec::new();
     collect(Path::new("/dev"), &mut devices, 0);
-    Ok(devices)
+    devices
 }
 
 fn collect(directory: &Path, devices: &mut Vec<ResolvedDevice>, depth: usize) {

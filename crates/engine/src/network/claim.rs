@@ -26,13 +26,16 @@ pub(crate) struct Claims {
     pub(crate) sockets: Vec<OwnedFd>,
 }
 
+/// Something to write in the same transaction.
+type Intent = Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>;
+
 /// What is asked for.
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) id: &'a ContainerId,
     pub(crate) name: &'a str,
     pub(crate) config: &'a Config,
     /// Written in the same transaction as the address.
-    pub(crate) intent: Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>,
+    pub(crate) intent: Intent,
 }
 
 impl Claims {
@@ -106,7 +109,7 @@ impl Networks {
         endpoint_id: &str,
         mac: MacAddress,
         facts: &BridgeFacts,
-        intent: Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>,
+        intent: Intent,
     ) -> Result<Ipv4Addr> {
         let network = self.id_of("bridge").unwrap_or_default();
         let last = *self

@@ -54,13 +54,10 @@ pub(crate) fn copy_up(volume: &Path, root: &Root, target: &str) -> Result<()> {
     if !is_empty {
         return Ok(());
     }
-    let source = match root.resolve(
-        Path::new(target),
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-    ) {
-        Ok(source) => source,
-        // Nothing there, or no directory: nothing to copy.
-        Err(_) => return Ok(()),
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Nothing there, or no directory: nothing to copy.
+    let Ok(source) = root.resolve(Path::new(target), flags) else {
+        return Ok(());
     };
     copy_tree(source, volume)
         .with_context(|| format!("cannot copy {target} of the image into its volume"))

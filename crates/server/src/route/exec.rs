@@ -83,7 +83,17 @@ async fn start(state: State, mut request: Request) -> Result<Response> {
         let started = async {
             connection.write(head.as_bytes()).await?;
             let (socket, input, relay) = connection.into_socket()?;
-            let ((), ()) = tokio::join!(run(plan, ClientStream { socket, input }), relay);
+            let ((), ()) = tokio::join!(
+                run(
+                    plan,
+                    ClientStream {
+                        socket,
+                        input,
+                        head: Vec::new()
+                    }
+                ),
+                relay
+            );
             Ok::<(), Error>(())
         };
         if let Err(error) = started.await {

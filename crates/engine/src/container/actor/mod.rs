@@ -209,9 +209,10 @@ impl Actor {
             Command::Wait { condition, reply } => self.on_wait(condition, reply),
             Command::Attach {
                 attach,
+                head,
                 socket,
                 reply,
-            } => self.on_attach(attach, socket, reply),
+            } => self.on_attach(attach, &head, socket, reply),
             Command::Resize {
                 exec,
                 rows,

@@ -12,9 +12,13 @@ impl Actor {
     pub(super) fn on_attach(
         &mut self,
         attach: protocol::Attach,
+        head: &[u8],
         socket: OwnedFd,
         reply: Reply<()>,
     ) {
+        // A few bytes into an empty buffer. The client starts the container when it has read them, and this loop takes that
+        // command after this one: no output can come before the client is attached. A client that is gone wants no words.
+        let _ = rustix::io::write(&socket, head);
         match &self.live {
             None => {
                 self.pending_attach.push((attach, socket));

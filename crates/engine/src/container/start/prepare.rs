@@ -212,7 +212,7 @@ fn make_working_dir(root: &Root, path: &str) -> Result<()> {
 
 fn resolve_devices(config: &Config) -> Result<Vec<spec::ResolvedDevice>> {
     if config.security.privileged {
-        return spec_devices::all_of_host();
+        return Ok(spec_devices::all_of_host());
     }
     let mut devices = Vec::new();
     for mapping in &config.resources.devices {

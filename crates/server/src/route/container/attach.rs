@@ -18,11 +18,16 @@ pub(super) async fn attach(state: State, request: Request) -> Result<Response> {
         Err(error) => return Ok(refusal(&error)),
     };
     let head = head(&request, plan.tty, false);
-    let run = |mut connection: ClientConnection| async move {
+    let run = |connection: ClientConnection| async move {
         let attached = async {
-            connection.write(head.as_bytes()).await?;
             let (socket, input, relay) = connection.into_socket()?;
-            let (attached, ()) = tokio::join!(plan.run(ClientStream { socket, input }), relay);
+            let head = head.into_bytes();
+            let client = ClientStream {
+                socket,
+                input,
+                head,
+            };
+            let (attached, ()) = tokio::join!(plan.run(client), relay);
             attached
         };
         if let Err(error) = attached.await {

@@ -11,9 +11,6 @@ const MEMORY_BYTES_MIN: i64 = 6 * 1024 * 1024;
 pub(super) fn convert(host: &HostConfig, warnings: &mut Vec<String>) -> Result<Resources> {
     check_memory(host).map_err(Error::invalid)?;
     check_cpu(host, warnings).map_err(Error::invalid)?;
-    if host.blkio_weight > 0 && !(10..=1000).contains(&host.blkio_weight) {
-        return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
-    }
     refuse_unsupported(host)?;
     let throttles = |devices: &Option<Vec<ThrottleDevice>>| -> Vec<(String, u64)> {
         devices
