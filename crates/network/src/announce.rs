@@ -6,11 +6,30 @@
 use crate::link::MacAddress;
 use gantry_base::{Context, Result};
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::sync::{OnceLock, mpsc};
 
 /// Sends a gratuitous ARP request from the interface with this index, in the thread's network namespace.
 pub(crate) fn announce(interface_index: u32, mac: MacAddress, ip: Ipv4Addr) -> Result<()> {
-    gantry_sys::packet::send_frame(interface_index, &frame(mac, ip))
-        .with_context(|| format!("cannot announce {ip}"))
+    let socket = gantry_sys::packet::send_frame(interface_index, &frame(mac, ip))
+        .with_context(|| format!("cannot announce {ip}"))?;
+    close_elsewhere(socket);
+    Ok(())
+}
+
+/// Closes a packet socket where nobody waits: the kernel takes a grace period for it.
+fn close_elsewhere(socket: OwnedFd) {
+    static CLOSER: OnceLock<Option<mpsc::Sender<OwnedFd>>> = OnceLock::new();
+    let closer = CLOSER.get_or_init(|| {
+        let (sender, sockets) = mpsc::channel::<OwnedFd>();
+        let thread = std::thread::Builder::new().name("packet-closer".into());
+        let started = thread.spawn(move || sockets.into_iter().for_each(drop));
+        started.is_ok().then_some(sender)
+    });
+    if let Some(closer) = closer {
+        // Without its thread the socket is closed here, by the error that is dropped.
+        drop(closer.send(socket));
+    }
 }
 
 fn frame(mac: MacAddress, ip: Ipv4Addr) -> Vec<u8> {

@@ -2,10 +2,12 @@
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 /// Sends one whole frame, Ethernet header included, from the interface with this index in the thread's network namespace.
-pub fn send_frame(interface_index: u32, frame: &[u8]) -> io::Result<()> {
+///
+/// Gives the socket back: the kernel waits for a grace period (some 10 ms) when it is closed, so that belongs on another thread.
+pub fn send_frame(interface_index: u32, frame: &[u8]) -> io::Result<OwnedFd> {
     // Protocol 0 receives nothing: the socket is for sending only.
     let socket = rustix::net::socket_with(
         AddressFamily::PACKET,
@@ -32,7 +34,7 @@ pub fn send_frame(interface_index: u32, frame: &[u8]) -> io::Result<()> {
     };
     match usize::try_from(sent) {
         Err(_) => Err(io::Error::last_os_error()),
-        Ok(sent) if sent == frame.len() => Ok(()),
+        Ok(sent) if sent == frame.len() => Ok(socket),
         Ok(_) => Err(io::ErrorKind::WriteZero.into()),
     }
 }
