@@ -42,9 +42,9 @@ pub(crate) fn main(program: &str, arguments: Vec<OsString>) -> ExitCode {
 )]
 fn print(text: &str, to_stderr: bool) {
     if to_stderr {
-        eprintln!("{}", text.trim_end())
+        eprintln!("{}", text.trim_end());
     } else {
-        println!("{}", text.trim_end())
+        println!("{}", text.trim_end());
     }
 }
 

@@ -130,6 +130,7 @@ pub fn readable_bytes(fd: impl AsFd) -> io::Result<usize> {
 mod tests {
     use super::*;
     use rustix::process::{WaitId, WaitIdOptions};
+    use std::io::Read as _;
     use std::os::fd::OwnedFd;
 
     /// In a program of its own making, as the tests have several threads: a forked child that only makes system calls.
@@ -147,7 +148,8 @@ mod tests {
             Some(pid) => {
                 drop(write);
                 let mut bytes = Vec::new();
-                std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut bytes)
+                std::fs::File::from(read)
+                    .read_to_end(&mut bytes)
                     .expect("is read");
                 let pid = rustix::process::Pid::from_raw(pid).expect("is a pid");
                 rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED)
