@@ -1,6 +1,6 @@
 //! Named places at which a test can make the process die, fail or wait.
 //!
-//! Armed only by the environment, read once: `GANTRY_FAILPOINTS=start.after_veth=kill;create.row=delay(50)`.
+//! Armed only by the environment, read once: `GANTRY_FAILPOINTS=start.after_veth=kill;create.snapshot=delay(50)`.
 //! An unarmed failpoint costs one load of an initialised cell.
 
 use std::collections::HashMap;

@@ -3,7 +3,7 @@
 CREATE TABLE container (
     id          TEXT PRIMARY KEY,
     name        TEXT NOT NULL UNIQUE,
-    -- creating created starting running paused exited removing
+    -- created starting running paused restarting exited
     phase       TEXT NOT NULL,
     created_ns  INTEGER NOT NULL,
     image       TEXT NOT NULL,

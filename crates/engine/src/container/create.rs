@@ -1,4 +1,6 @@
-//! Create: merge the image's defaults, validate, then row → snapshot → row. Nothing is started.
+//! Create: merge the image's defaults, validate, make the directories, then write the row. Nothing is started.
+//!
+//! Directories that no row speaks of are swept at boot, so the row alone decides whether the container exists.
 
 use super::actor::Actor;
 use super::config::{Config, MountConfig, MountSource, ProcessConfig, Resources};
@@ -72,43 +74,31 @@ fn create(shared: &Arc<Shared>, options: CreateOptions) -> Result<Created> {
             image.platform()
         ));
     }
+    if let Some(name) = &name
+        && let Some(holder) = shared.containers.holder_of(name.as_str())
+    {
+        return Err(super::record::name_in_use(name.as_str(), holder.as_str()));
+    }
     let id = ContainerId::from_random(random_bytes);
     name_anonymous_volumes(&mut config);
     let mut record = ContainerRecord {
         id: id.clone(),
         name: name.clone().unwrap_or_else(|| generated_name(0)),
-        phase: Phase::Creating,
+        phase: Phase::Created,
         created_ns: now_ns(),
         image: image.id.digest().clone(),
         config: Arc::new(config),
         status: StatusRecord::default(),
         boot: shared.host.boot_id.clone(),
     };
-    insert(shared, &mut record, name.is_none())?;
-    gantry_base::failpoint!("create.row");
     let mut undo = Undo::new();
-    undo.push(|| {
-        let key = id.clone();
-        if let Err(error) = shared.db.write(Durability::Normal, move |tx| {
-            super::record::delete(tx, &key)
-        }) {
-            tracing::error!(container = %id, %error, "cannot take back a failed create");
-        }
-        super::remove::clean_up(shared, id.clone(), Vec::new());
-    });
+    undo.push(|| super::remove::clean_up(shared, id.clone(), Vec::new()));
     shared.images.prepare_snapshot(&id, &image)?;
     gantry_base::failpoint!("create.snapshot");
     let log_dir = shared.layout.container(&id);
     make_private_dir(&log_dir)?;
     gantry_base::failpoint!("create.log_dir");
-    record.phase = Phase::Created;
-    let durability = if record.config.auto_remove {
-        Durability::Normal
-    } else {
-        Durability::Full
-    };
-    let row = record.clone();
-    shared.db.write(durability, move |tx| row.update(tx))?;
+    insert(shared, &mut record, name.is_none())?;
     gantry_base::failpoint!("create.outcome");
     undo.disarm();
     let attributes = super::attributes(&record, &[]);
@@ -132,12 +122,15 @@ fn make_private_dir(path: &std::path::Path) -> Result<()> {
 
 /// Inserts the row, drawing other names while a generated one is taken.
 fn insert(shared: &Shared, record: &mut ContainerRecord, generated: bool) -> Result<()> {
+    // A container that is removed after its exit is not promised to survive a power cut.
+    let durability = if record.config.auto_remove {
+        Durability::Normal
+    } else {
+        Durability::Full
+    };
     for attempt in 0.. {
         let row = record.clone();
-        match shared
-            .db
-            .write(Durability::Normal, move |tx| row.insert(tx))
-        {
+        match shared.db.write(durability, move |tx| row.insert(tx)) {
             Err(error) if generated && error.kind() == ErrorKind::Conflict && attempt < 100 => {
                 record.name = generated_name(attempt + 1);
             }

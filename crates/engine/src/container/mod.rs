@@ -91,6 +91,11 @@ impl Index {
         maps.by_name.insert(name.to_owned(), id.clone());
     }
 
+    /// Who has a name.
+    pub(crate) fn holder_of(&self, name: &str) -> Option<ContainerId> {
+        self.read().by_name.get(name).cloned()
+    }
+
     /// By full id, then name, then unique prefix of an id.
     pub(crate) fn find(
         &self,

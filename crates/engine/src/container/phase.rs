@@ -6,8 +6,6 @@ use gantry_base::{ContainerId, Error, Result};
 /// Where a container is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Its row exists, its effects are being made; no reply was sent yet.
-    Creating,
     /// Never ran.
     Created,
     /// A start is on its way.
@@ -25,7 +23,6 @@ pub(crate) enum Phase {
 impl Phase {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Creating => "creating",
             Self::Created => "created",
             Self::Starting => "starting",
             Self::Running => "running",
@@ -36,7 +33,6 @@ impl Phase {
     }
     pub(crate) fn parse(text: &str) -> Option<Self> {
         [
-            Self::Creating,
             Self::Created,
             Self::Starting,
             Self::Running,
@@ -50,7 +46,7 @@ impl Phase {
     /// Docker's word; a start shows the phase before it.
     pub(crate) fn status(self, ran_before: bool) -> Status {
         match self {
-            Self::Creating | Self::Created => Status::Created,
+            Self::Created => Status::Created,
             Self::Starting if ran_before => Status::Exited,
             Self::Starting => Status::Created,
             Self::Running => Status::Running,
@@ -73,7 +69,7 @@ pub(crate) enum OnStart {
 pub(crate) fn on_start(phase: Phase) -> Result<OnStart> {
     match phase {
         Phase::Created | Phase::Exited | Phase::Restarting => Ok(OnStart::Begin),
-        Phase::Creating | Phase::Starting => Ok(OnStart::Join),
+        Phase::Starting => Ok(OnStart::Join),
         Phase::Running => Ok(OnStart::AlreadyRunning),
         Phase::Paused => Err(Error::conflict(
             "cannot start a paused container, try unpause instead",
@@ -86,7 +82,7 @@ pub(crate) fn check_pause(phase: Phase, id: &ContainerId) -> Result<()> {
         Phase::Running => Ok(()),
         Phase::Paused => Err(Error::conflict(format!("Container {id} is already paused"))),
         Phase::Restarting => Err(restarting(id)),
-        Phase::Creating | Phase::Created | Phase::Starting | Phase::Exited => Err(not_running(id)),
+        Phase::Created | Phase::Starting | Phase::Exited => Err(not_running(id)),
     }
 }
 
@@ -105,7 +101,7 @@ pub(crate) fn check_exec(phase: Phase, id: &ContainerId, name: &str) -> Result<(
             "Container {name} is paused, unpause the container before exec"
         ))),
         Phase::Restarting => Err(restarting(id)),
-        Phase::Creating | Phase::Created | Phase::Starting | Phase::Exited => Err(not_running(id)),
+        Phase::Created | Phase::Starting | Phase::Exited => Err(not_running(id)),
     }
 }
 
@@ -119,7 +115,7 @@ pub(crate) fn check_remove(phase: Phase, force: bool, reference: &str) -> Result
         Phase::Restarting => {
             "container is restarting: stop the container before removing or force remove"
         }
-        Phase::Creating | Phase::Created | Phase::Exited => return Ok(()),
+        Phase::Created | Phase::Exited => return Ok(()),
     };
     Err(Error::conflict(format!(
         "cannot remove container \"{reference}\": {why}"
@@ -140,8 +136,7 @@ pub(crate) fn restarting(id: &ContainerId) -> Error {
 mod tests {
     use super::*;
 
-    const ALL: [Phase; 7] = [
-        Phase::Creating,
+    const ALL: [Phase; 6] = [
         Phase::Created,
         Phase::Starting,
         Phase::Running,
@@ -164,7 +159,7 @@ mod tests {
             .into_iter()
             .filter(|p| check_remove(*p, false, "x").is_ok())
             .collect();
-        assert_eq!(free, [Phase::Creating, Phase::Created, Phase::Exited]);
+        assert_eq!(free, [Phase::Created, Phase::Exited]);
         assert!(ALL.into_iter().all(|p| check_remove(p, true, "x").is_ok()));
     }
 

@@ -37,8 +37,6 @@ enum Observed {
 /// What boot does with a row.
 #[derive(Debug, Clone, PartialEq)]
 enum Action {
-    /// The create was never acknowledged.
-    Forget,
     /// Nothing to do.
     Keep,
     /// Take the run over.
@@ -51,7 +49,6 @@ enum Action {
 
 fn decide(phase: Phase, ran_before: bool, same_boot: bool, observed: &Observed) -> Action {
     match (phase, observed) {
-        (Phase::Creating, _) => Action::Forget,
         (Phase::Created | Phase::Exited, _) => Action::Keep,
         (_, _) if !same_boot => Action::Settle {
             phase: Phase::Exited,
@@ -104,10 +101,7 @@ struct Settled {
 
 fn settle(shared: &Arc<Shared>, mut record: ContainerRecord) -> Result<Option<Settled>> {
     let same_boot = record.boot == shared.host.boot_id;
-    let was_live = !matches!(
-        record.phase,
-        Phase::Creating | Phase::Created | Phase::Exited
-    );
+    let was_live = !matches!(record.phase, Phase::Created | Phase::Exited);
     let (observed, shim) = if was_live && same_boot {
         observe(shared, &record.id)
     } else {
@@ -116,13 +110,6 @@ fn settle(shared: &Arc<Shared>, mut record: ContainerRecord) -> Result<Option<Se
     let ran_before = record.status.started_ns.is_some();
     let mut adopted = None;
     match decide(record.phase, ran_before, same_boot, &observed) {
-        Action::Forget => {
-            let key = record.id.clone();
-            shared
-                .db
-                .write(Durability::Normal, move |tx| record::delete(tx, &key))?;
-            return Ok(None);
-        }
         Action::Keep => {}
         Action::Adopt => {
             adopted = shim
@@ -336,10 +323,6 @@ mod tests {
         let alive = Observed::Alive { paused: false };
         let ended = Observed::Ended(exit());
         for observed in [&nothing, &alive, &ended] {
-            assert_eq!(
-                decide(Phase::Creating, false, true, observed),
-                Action::Forget
-            );
             assert_eq!(decide(Phase::Created, false, true, observed), Action::Keep);
             assert_eq!(decide(Phase::Exited, true, true, observed), Action::Keep);
             let lost = Action::Settle {
