@@ -125,6 +125,7 @@ fn the_first_connection_gets_through_at_once() {
         let gateway = ("172.30.0.1", 80);
         let _server = TcpListener::bind(gateway).expect("is free");
         let _others = Others::start();
+        let mut late = 0;
         for number in 2..102 {
             let endpoint = world.endpoint("gtest0", &format!("172.30.0.{number}/24"), None);
             let namespace =
@@ -136,8 +137,10 @@ fn the_first_connection_gets_through_at_once() {
             });
             // The announcement of the address, the question for the gateway's, and the two of a connection; not the
             // same question a second time.
-            assert!(sent.expect("can enter") <= 4, "the first packet was lost");
+            late += u32::from(sent.expect("can enter") > 4);
         }
+        // The gateway may ask back, on a busy machine; without the step it is every fourth.
+        assert!(late <= 8, "the first packet of {late} in 100 was lost");
     });
 }
 
