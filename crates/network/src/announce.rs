@@ -17,16 +17,22 @@ pub(crate) fn announce(interface_index: u32, mac: MacAddress, ip: Ipv4Addr) -> R
     Ok(())
 }
 
-/// Closes a packet socket where nobody waits: the kernel takes a grace period for it.
-fn close_elsewhere(socket: OwnedFd) {
-    static CLOSER: OnceLock<Option<mpsc::Sender<OwnedFd>>> = OnceLock::new();
-    let closer = CLOSER.get_or_init(|| {
+/// The thread that closes packet sockets, where nobody waits for the kernel's grace period.
+static CLOSER: OnceLock<Option<mpsc::Sender<OwnedFd>>> = OnceLock::new();
+
+/// Starts what [`announce`] needs. To be called before the thread enters a container's namespace: a thread stays in the namespace
+/// that it was started in, and keeps it alive.
+pub(crate) fn prepare() {
+    CLOSER.get_or_init(|| {
         let (sender, sockets) = mpsc::channel::<OwnedFd>();
         let thread = std::thread::Builder::new().name("packet-closer".into());
         let started = thread.spawn(move || sockets.into_iter().for_each(drop));
         started.is_ok().then_some(sender)
     });
-    if let Some(closer) = closer {
+}
+
+fn close_elsewhere(socket: OwnedFd) {
+    if let Some(Some(closer)) = CLOSER.get() {
         // Without its thread the socket is closed here, by the error that is dropped.
         drop(closer.send(socket));
     }

@@ -68,6 +68,7 @@ pub fn create(host: &mut Socket, endpoints: &[Endpoint]) -> Result<OwnedFd> {
     for endpoint in endpoints {
         endpoint.check()?;
     }
+    announce::prepare();
     netns::create_here(|| {
         let mut inside = Socket::route()?;
         let namespace = inside.namespace()?;
@@ -88,6 +89,7 @@ pub fn attach(
     endpoint: &Endpoint,
 ) -> Result<Attached> {
     endpoint.check()?;
+    announce::prepare();
     netns::run_here(namespace, || {
         attach_here(host, &mut Socket::route()?, namespace, endpoint)
     })?

@@ -57,7 +57,17 @@ const SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
 
+/// The kernel refuses while a page of the file is still referred to, as it can be for a moment after the copy on a busy machine.
 fn seal(file: &OwnedFd) -> io::Result<()> {
+    const ATTEMPTS: u32 = 100;
+    for _ in 1..ATTEMPTS {
+        match rustix::fs::fcntl_add_seals(file, SEALS) {
+            Err(rustix::io::Errno::BUSY) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            other => return Ok(other?),
+        }
+    }
     Ok(rustix::fs::fcntl_add_seals(file, SEALS)?)
 }
 
