@@ -116,3 +116,30 @@ impl Settings {
         }
     }
 }
+
+/// Bytes from `64M`, `64mb`, `64MiB`, `1g` or `65536`, in powers of 1024; none for anything else or what does not fit.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(['b', 'i']);
+    let (number, factor) = match digits.chars().last()? {
+        'k' => (&digits[..digits.len() - 1], 1 << 10),
+        'm' => (&digits[..digits.len() - 1], 1 << 20),
+        'g' => (&digits[..digits.len() - 1], 1 << 30),
+        't' => (&digits[..digits.len() - 1], 1 << 40),
+        _ => (digits, 1_u64),
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_size;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("64M"), Some(64 << 20));
+        assert_eq!(parse_size("1gb"), Some(1 << 30));
+        assert_eq!(parse_size("12"), Some(12));
+        assert_eq!(parse_size("x"), None);
+    }
+}

@@ -3,7 +3,7 @@
 use super::Options;
 use gantry_base::{Error, Result};
 use gantry_engine::container::config::Ulimit;
-use gantry_engine::settings::Settings;
+use gantry_engine::settings::{Settings, parse_size};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
@@ -183,30 +183,4 @@ fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T> {
 
 fn bad(name: &str, value: &str) -> Error {
     Error::invalid(format!("invalid value for {name}: {value}"))
-}
-
-/// `64M`, `1g`, `65536`, in powers of 1024.
-fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(['b', 'i']);
-    let (number, shift) = match digits.chars().last()? {
-        'k' => (&digits[..digits.len() - 1], 10),
-        'm' => (&digits[..digits.len() - 1], 20),
-        'g' => (&digits[..digits.len() - 1], 30),
-        _ => (digits, 0),
-    };
-    number.parse::<u64>().ok()?.checked_shl(shift)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_size;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("64M"), Some(64 << 20));
-        assert_eq!(parse_size("1gb"), Some(1 << 30));
-        assert_eq!(parse_size("12"), Some(12));
-        assert_eq!(parse_size("x"), None);
-    }
 }

@@ -13,7 +13,11 @@ pub(in crate::container) fn log_plan(id: &str, log: &LogConfig) -> Result<Log> {
             for (key, value) in &log.options {
                 match key.as_str() {
                     "max-size" => {
-                        max_size = Some(parse_size(value).ok_or_else(|| bad_option(key, value))?);
+                        max_size = Some(
+                            crate::settings::parse_size(value)
+                                .filter(|&size| size > 0)
+                                .ok_or_else(|| bad_option(key, value))?,
+                        );
                     }
                     "max-file" => {
                         max_files = value
@@ -61,24 +65,6 @@ pub(in crate::container) fn log_plan(id: &str, log: &LogConfig) -> Result<Log> {
 
 fn bad_option(key: &str, value: &str) -> Error {
     Error::invalid(format!("invalid value for {key}: {value}"))
-}
-
-/// `10m`, `64k`, `1g`, `1024`, in powers of 1024.
-fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(['b', 'i']);
-    let (number, factor) = match digits.chars().last()? {
-        'k' => (&digits[..digits.len() - 1], 1 << 10),
-        'm' => (&digits[..digits.len() - 1], 1 << 20),
-        'g' => (&digits[..digits.len() - 1], 1 << 30),
-        't' => (&digits[..digits.len() - 1], 1 << 40),
-        _ => (digits, 1_u64),
-    };
-    number
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(factor)
-        .filter(|&size| size > 0)
 }
 
 #[cfg(test)]
