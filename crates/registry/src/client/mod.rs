@@ -1,0 +1,1 @@
+//! The client: what pull, push, login and inspection of remote images are made of.
