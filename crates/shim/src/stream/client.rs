@@ -4,6 +4,8 @@
 //! queue is full holds the process back (its output is not read), as a pipeline would. That ends when the client takes
 //! nothing for [`STALL_OBSERVER`] (it attached to a running process) or [`STALL_FOREGROUND`] (the process was started
 //! for it): then the client gets what waits and a last line that says so, and the process goes on without it.
+//!
+//! Much output for a single client moves from pipe to socket without passing through this process: [`Client::splice`].
 
 use super::Stream;
 use super::detach::DetachKeys;
@@ -11,6 +13,7 @@ use super::queue::ByteQueue;
 use gantry_shim_protocol::Attach;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketType};
+use rustix::pipe::SpliceFlags;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -47,6 +50,10 @@ pub(crate) struct Client {
     stall_limit: Duration,
     keys: Option<DetachKeys>,
     queue: ByteQueue,
+    /// Whether the kernel moves pages from a pipe to this socket.
+    can_splice: bool,
+    /// The last output was moved by the kernel: more is awaited in the pipe, not in the queue, until the client takes it.
+    is_spliced: bool,
     /// When the client last took something, or had nothing to take.
     progress: Instant,
     /// No more output is queued; once the queue is empty the client is closed.
@@ -66,6 +73,8 @@ impl Client {
         if rustix::net::sockopt::socket_type(&socket) != Ok(SocketType::STREAM) {
             return None;
         }
+        // splice(2) has no flag of its own for this.
+        rustix::io::ioctl_fionbio(&socket, true).ok()?;
         Some(Self {
             key,
             socket,
@@ -85,6 +94,8 @@ impl Client {
                 None
             },
             queue: ByteQueue::default(),
+            can_splice: true,
+            is_spliced: false,
             progress: Instant::now(),
             leaves: false,
             hung_up: false,
@@ -130,18 +141,11 @@ impl Client {
 
     /// Gives the client output of the process.
     pub(crate) fn send(&mut self, stream: Stream, bytes: &[u8], now: Instant) {
-        let wanted = match stream {
-            Stream::Stdout => self.stdout,
-            Stream::Stderr => self.stderr,
-        };
-        if !wanted || !self.writes || self.leaves || bytes.is_empty() {
+        if !self.wants(stream) || bytes.is_empty() {
             return;
         }
-        let header = if self.framed {
-            header(stream, bytes.len())
-        } else {
-            [0; 8]
-        };
+        self.is_spliced = false;
+        let header = header(stream, bytes.len());
         let header = if self.framed { &header[..] } else { &[] };
         let mut sent = 0;
         if self.queue.is_empty() {
@@ -154,6 +158,66 @@ impl Client {
         if self.writes {
             self.queue.push(header.get(sent..).unwrap_or_default());
             self.queue.push(&bytes[sent.saturating_sub(header.len())..]);
+        }
+    }
+
+    /// Whether output of this stream goes to this client.
+    pub(crate) fn wants(&self, stream: Stream) -> bool {
+        let wanted = match stream {
+            Stream::Stdout => self.stdout,
+            Stream::Stderr => self.stderr,
+        };
+        wanted && self.writes && !self.leaves
+    }
+
+    /// Whether [`Client::splice`] may be called.
+    pub(crate) fn can_splice(&self) -> bool {
+        self.can_splice && self.queue.is_empty()
+    }
+
+    /// Moves the next `length` bytes of a pipe, which are in it already, to the client; what the socket does not take
+    /// goes through `buffer` into the queue. See splice(2).
+    pub(crate) fn splice(
+        &mut self,
+        stream: Stream,
+        pipe: BorrowedFd<'_>,
+        length: usize,
+        buffer: &mut [u8],
+        now: Instant,
+    ) {
+        self.progress = now;
+        self.is_spliced = true;
+        let header = header(stream, length);
+        let header = if self.framed { &header[..] } else { &[] };
+        let mut left = length;
+        let sent = self.transmitted(transmit(&self.socket, &[IoSlice::new(header)]));
+        self.queue.push(&header[sent..]);
+        while left > 0 && self.writes && self.queue.is_empty() {
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            match rustix::pipe::splice(pipe, None, &self.socket, None, left, flags) {
+                Ok(moved @ 1..) => left -= moved,
+                Err(Errno::INTR) => {}
+                Ok(_) | Err(Errno::AGAIN) => break,
+                Err(Errno::INVAL) => {
+                    self.can_splice = false;
+                    break;
+                }
+                Err(_) => left -= self.transmitted(None),
+            }
+        }
+        while left > 0 {
+            let most = buffer.len().min(left);
+            match rustix::io::read(pipe, &mut buffer[..most]) {
+                Ok(0) => break,
+                Ok(count) => {
+                    if self.writes {
+                        self.queue.push(&buffer[..count]);
+                    }
+                    left -= count;
+                }
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
         }
     }
 
@@ -184,7 +248,8 @@ impl Client {
 
     /// Whether the process's output should wait for this client.
     pub(crate) fn holds_back(&self) -> bool {
-        self.writes && !self.leaves && self.queue.len() >= QUEUE_BYTES
+        let much = if self.is_spliced { 1 } else { QUEUE_BYTES };
+        self.writes && !self.leaves && self.queue.len() >= much
     }
 
     /// Whether output waits for this client.

@@ -20,6 +20,8 @@ use stdin::Stdin;
 
 /// How much is read at a time.
 pub(crate) const RELAY_BYTES: usize = 64 * 1024;
+/// From so much output on, moving pages is cheaper than copying bytes.
+const SPLICE_BYTES_MIN: usize = 32 * 1024;
 /// After its end, so much of a process's output is read even if a client holds it back: a pipe of the largest usual size.
 const DRAIN_BYTES: usize = 2 * 1024 * 1024;
 /// How long output is awaited from processes that outlive the one they inherited the pipe from (dockerd's figure).
@@ -165,6 +167,11 @@ impl Streams {
             Stream::Stderr => &mut self.stderr,
         };
         let Some(fd) = source else { return false };
+        let is_plain = log.is_none() && self.drain.is_none() && !self.terminal;
+        if is_plain && splice(&mut self.clients, stream, fd.as_fd(), buffer) {
+            self.sweep();
+            return true;
+        }
         let length = match rustix::io::read(&*fd, &mut *buffer) {
             Ok(0) => {
                 *source = None;
@@ -351,6 +358,25 @@ impl Streams {
     }
 }
 
+/// Lets the kernel move output to the only client that wants it, if there is enough of it. False: it is to be read.
+fn splice(clients: &mut [Client], stream: Stream, pipe: BorrowedFd<'_>, buffer: &mut [u8]) -> bool {
+    let mut wanting = clients.iter_mut().filter(|client| client.wants(stream));
+    let (Some(client), None) = (wanting.next(), wanting.next()) else {
+        return false;
+    };
+    if !client.can_splice() {
+        return false;
+    }
+    let length = rustix::io::ioctl_fionread(pipe)
+        .ok()
+        .and_then(|length| usize::try_from(length).ok())
+        .filter(|length| *length >= SPLICE_BYTES_MIN);
+    if let Some(length) = length {
+        client.splice(stream, pipe, length, buffer, Instant::now());
+    }
+    length.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -446,6 +472,65 @@ mod tests {
             assert!(received.len() > 1_000_000);
             assert_eq!(streams.clients.len(), 1, "the stalled one is gone");
         }
+    }
+
+    /// Splits what a client received by Docker's frames.
+    fn unframed(mut received: &[u8]) -> [Vec<u8>; 2] {
+        let mut streams = [Vec::new(), Vec::new()];
+        while let Some((header, rest)) = received.split_at_checked(8) {
+            let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+            let (bytes, rest) = rest.split_at(length as usize);
+            streams[usize::from(header[0]) - 1].extend_from_slice(bytes);
+            received = rest;
+        }
+        assert_eq!(received, b"", "a torn header");
+        streams
+    }
+
+    #[test]
+    fn much_output_of_both_streams_arrives_whole_and_in_order() {
+        let (out_read, out_write) = rustix::pipe::pipe().expect("is made");
+        let (err_read, err_write) = rustix::pipe::pipe().expect("is made");
+        let ends = Ends {
+            stdout: Some(nonblocking(out_read)),
+            stderr: Some(nonblocking(err_read)),
+            ..Ends::default()
+        };
+        let mut streams = Streams::new(ends, false, false);
+        let mut reader = connect(&mut streams, true, false);
+        reader.set_nonblocking(true).expect("is set");
+        let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let writers = [nonblocking(out_write), nonblocking(err_write)];
+        let (mut written, mut received) = ([0; 2], Vec::new());
+        let (mut buffer, mut piece) = (vec![0; RELAY_BYTES], vec![0; 100_000]);
+        let mut held_back = 0;
+        while received.len() < 2 * content.len() {
+            for (writer, at) in writers.iter().zip(&mut written) {
+                *at += rustix::io::write(writer, &content[*at..]).unwrap_or(0);
+            }
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                if streams.is_held_back() {
+                    held_back += 1;
+                } else {
+                    streams.output_ready(stream, &mut buffer, None);
+                }
+            }
+            streams.client_ready(1, false, false, &mut buffer);
+            let count = reader.read(&mut piece).unwrap_or(0);
+            received.extend_from_slice(&piece[..count]);
+        }
+        assert!(held_back > 0, "the socket never was full");
+        assert!(streams.clients[0].can_splice(), "the kernel refused");
+        drop(writers);
+        streams.process_ended(true, &mut buffer, None);
+        streams.seal();
+        streams.finish();
+        while let Ok(count @ 1..) = reader.read(&mut piece) {
+            received.extend_from_slice(&piece[..count]);
+            streams.client_ready(1, false, false, &mut buffer);
+        }
+        let [out, err] = unframed(&received);
+        assert!(out == content && err == content);
     }
 
     #[test]
