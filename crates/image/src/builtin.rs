@@ -2,7 +2,7 @@
 
 use crate::Images;
 use crate::import::new_image;
-use crate::ingest::{Compression, Ingest, Purpose, feed_all};
+use crate::ingest::{Compression, Purpose, feed_all};
 use crate::store::NewLayers;
 use gantry_base::Result;
 use gantry_oci::image::{ImageConfig, RootFs};
@@ -46,7 +46,7 @@ impl Images {
             diff_ids: vec![diff_id],
         };
         let image = new_image(&ImageConfig { rootfs, ..config }, Some(reference.clone()))?;
-        self.commit(layers, vec![image], crate::time::now_ns())?;
+        self.commit(&lease, layers, vec![image], crate::time::now_ns())?;
         let version = version.to_owned();
         self.shared.db.write(Durability::Normal, move |tx| {
             tx.execute(
@@ -63,7 +63,7 @@ impl Images {
     fn ingest_bytes(&self, mut layer: &[u8], layers: &mut NewLayers) -> Result<Digest> {
         let shared = &self.shared;
         let purpose = Purpose::Layer(Compression::detect(layer)?);
-        let mut ingest = Ingest::begin(&shared.ingest(), purpose, &shared.limits, &shared.pool)?;
+        let mut ingest = self.begin_ingest(purpose)?;
         feed_all(&mut ingest, &mut layer, &shared.pool)?;
         layers.add(ingest.end().wait()?)
     }

@@ -1,6 +1,6 @@
 //! `docker import`: an image of one layer from a tar of a root file system.
 
-use crate::ingest::{Ingest, Purpose, feed_all};
+use crate::ingest::{Purpose, feed_all};
 use crate::load::detect;
 use crate::store::{NewImage, NewLayers};
 use crate::time::{now_ns, rfc3339};
@@ -8,7 +8,6 @@ use crate::{ImageId, Images};
 use gantry_base::{Error, Result};
 use gantry_oci::image::{ContainerDefaults, History, ImageConfig, RootFs};
 use gantry_oci::{Platform, Reference};
-use std::collections::BTreeMap;
 use std::io::Read;
 
 /// What the new image says of itself.
@@ -33,12 +32,7 @@ impl Images {
         let lease = self.lease();
         let (compression, mut input) = detect(input)?;
         let shared = &self.shared;
-        let mut ingest = Ingest::begin(
-            &shared.ingest(),
-            Purpose::Layer(compression),
-            &shared.limits,
-            &shared.pool,
-        )?;
+        let mut ingest = self.begin_ingest(Purpose::Layer(compression))?;
         feed_all(&mut ingest, &mut input, &shared.pool)?;
         let mut layers = NewLayers::default();
         let diff_id = layers.add(ingest.end().wait()?)?;
@@ -63,6 +57,7 @@ impl Images {
             }],
         };
         let ids = self.commit(
+            &lease,
             layers,
             vec![new_image(&config, options.reference)?],
             created_ns,
@@ -81,11 +76,10 @@ pub(crate) fn new_image(config: &ImageConfig, reference: Option<Reference>) -> R
     Ok(NewImage {
         config: bytes,
         diff_ids: config.rootfs.diff_ids.clone(),
-        manifest: None,
-        documents: BTreeMap::new(),
         references: reference
             .map(Reference::with_default_tag)
             .into_iter()
             .collect(),
+        ..NewImage::default()
     })
 }

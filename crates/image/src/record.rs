@@ -1,7 +1,7 @@
 //! What is known of an image, and how it is found by name, id or digest.
 
 use crate::Images;
-use crate::store::Index;
+use crate::store::{Index, Named};
 use gantry_base::{Context, Error, ErrorKind, Result};
 use gantry_oci::image::ImageConfig;
 use gantry_oci::{Digest, Platform, Reference};
@@ -61,8 +61,10 @@ pub struct Image {
     pub repo_digests: Vec<String>,
     /// When a tag was last put on it here.
     pub last_tagged_ns: Option<i64>,
-    /// The manifest it came with.
+    /// The manifest it came with last.
     pub manifest: Option<Digest>,
+    /// Whether it is behind a name, be it as the image for another platform than the name gives to containers.
+    pub(crate) is_variant: bool,
 }
 
 impl Image {
@@ -77,14 +79,20 @@ impl Image {
     }
     /// Whether no name leads to it.
     pub fn is_dangling(&self) -> bool {
-        self.repo_tags.is_empty() && self.repo_digests.is_empty()
+        !self.is_variant
+    }
+    /// Whether it is only there as another platform of some name.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.is_variant && self.repo_tags.is_empty() && self.repo_digests.is_empty()
     }
 }
 
 impl Images {
-    /// All images, the newest first.
+    /// All images, the newest first; of the platforms behind a name only the one that containers get.
     pub fn list(&self) -> Vec<Arc<Image>> {
-        let mut images: Vec<_> = self.index().images.values().cloned().collect();
+        let index = self.index();
+        let shown = index.images.values().filter(|image| !image.is_hidden());
+        let mut images: Vec<_> = shown.cloned().collect();
         images.sort_by(|a, b| {
             b.created_ns
                 .cmp(&a.created_ns)
@@ -137,7 +145,7 @@ impl Images {
     /// # Errors
     /// When it is not here or damaged.
     pub fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let path = self.shared.blob(digest);
+        let path = self.shared.blobs.path(digest);
         let bytes =
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         if Digest::of(&bytes) == *digest {
@@ -149,14 +157,16 @@ impl Images {
 }
 
 impl Index {
-    pub(crate) fn by_reference(&self, reference: &Reference) -> Option<Arc<Image>> {
+    pub(crate) fn named(&self, reference: &Reference) -> Option<&Named> {
         let mut reference = reference.clone().with_default_tag();
         if reference.digest.is_some() {
             reference.tag = None;
         }
-        self.images
-            .get(self.references.get(&reference.to_string())?)
-            .cloned()
+        self.references.get(&reference.to_string())
+    }
+
+    pub(crate) fn by_reference(&self, reference: &Reference) -> Option<Arc<Image>> {
+        self.images.get(&self.named(reference)?.image).cloned()
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Arc<Image>> {

@@ -4,7 +4,7 @@
 
 use crate::chain::chain_ids;
 use crate::record::no_such_image;
-use crate::store::{Index, delete_orphaned_chains};
+use crate::store::{Index, Named, delete_orphaned_chains};
 use crate::{Image, ImageId, Images};
 use gantry_base::{Error, Result};
 use gantry_oci::{Digest, Reference};
@@ -141,11 +141,13 @@ impl Removal<'_> {
             if !left.is_empty() {
                 return Ok(plan);
             }
+            self.plan_other_platforms(&mut plan);
         } else if is_single {
             // The names go with the image, so they are no obstacle; containers are.
             self.refusal(&image.id, &[], !self.options.force)
                 .map_err(|refusal| refusal.error)?;
             plan.names = std::mem::take(&mut left);
+            self.plan_other_platforms(&mut plan);
         }
         match self.refusal(&image.id, &left, !self.options.force) {
             Ok(()) => {}
@@ -157,6 +159,31 @@ impl Removal<'_> {
         plan.images.push(image.id.clone());
         self.plan_parents(image, &mut plan);
         Ok(plan)
+    }
+
+    /// The images for other platforms go with the last name that leads to them, unless containers use them.
+    fn plan_other_platforms(&self, plan: &mut Plan) {
+        let going: HashSet<String> = plan.names.iter().map(Reference::to_string).collect();
+        let is_behind =
+            |named: &Named, id: &ImageId| named.variants.iter().any(|variant| variant.image == *id);
+        let variants = plan
+            .names
+            .iter()
+            .filter_map(|name| self.index.references.get(&name.to_string()))
+            .flat_map(|named| {
+                let others = named.variants.iter();
+                others.filter(|variant| variant.image != named.image)
+            });
+        let mut images: Vec<ImageId> = Vec::new();
+        for variant in variants {
+            let id = &variant.image;
+            let mut kept = self.index.references.iter();
+            let is_named = kept.any(|(name, named)| !going.contains(name) && is_behind(named, id));
+            if !is_named && !images.contains(id) && self.refusal(id, &[], true).is_ok() {
+                images.push(id.clone());
+            }
+        }
+        plan.images.append(&mut images);
     }
 
     /// Parents that nobody names or uses go too, quietly.

@@ -1,7 +1,7 @@
 //! Names of images.
 
 use crate::Images;
-use crate::store::insert_reference;
+use crate::store::{NewReference, insert_reference};
 use gantry_base::{Error, Result};
 use gantry_oci::Reference;
 use gantry_state::Durability;
@@ -20,9 +20,33 @@ impl Images {
         let reference = reference.clone().with_default_tag();
         let tagged_ns = crate::time::now_ns();
         self.shared.change(|| {
-            let id = self.get(name)?.id.clone();
+            let index = self.index();
+            let id = index.find(name)?.id.clone();
+            // A copy of a name stands for the same index, with all its platforms.
+            let source = Reference::parse(name).ok();
+            let named = source.and_then(|source| index.named(&source).cloned());
             self.shared.db.write(Durability::Full, move |tx| {
-                insert_reference(tx, &reference, id.digest(), tagged_ns)
+                let variants = named.iter().flat_map(|named| &named.variants);
+                let others = variants.filter(|variant| variant.image != id);
+                // The image itself comes last, so that the new name leads to it.
+                let mut images: Vec<_> = others
+                    .map(|variant| (variant.image.digest(), variant.manifest.as_ref()))
+                    .collect();
+                let own = named.iter().flat_map(|named| &named.variants);
+                let mut own = own.filter(|variant| variant.image == id);
+                let manifest = own.find_map(|variant| variant.manifest.as_ref());
+                images.push((id.digest(), manifest));
+                for (image, manifest) in images {
+                    let new = NewReference {
+                        reference: &reference,
+                        image,
+                        target: named.as_ref().and_then(|named| named.target.as_ref()),
+                        manifest,
+                        is_native: true,
+                    };
+                    insert_reference(tx, &new, tagged_ns)?;
+                }
+                Ok(())
             })
         })
     }

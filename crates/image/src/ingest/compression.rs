@@ -11,9 +11,12 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// How bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
+    /// Not at all.
     None,
+    /// gzip, also several members.
     Gzip,
+    /// Zstandard, also several frames.
     Zstd,
 }
 
@@ -22,7 +25,7 @@ impl Compression {
     ///
     /// # Errors
     /// For compressions that are known and not supported.
-    pub(crate) fn detect(bytes: &[u8]) -> Result<Self> {
+    pub fn detect(bytes: &[u8]) -> Result<Self> {
         let refuse = |name: &str| {
             Err(Error::not_implemented(format!(
                 "archives compressed with {name} are not supported"

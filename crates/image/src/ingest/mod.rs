@@ -5,15 +5,20 @@
 //! under `ingest/` until the store takes it over; dropping it removes it.
 
 mod compression;
+mod layer;
 mod pool;
 mod queue;
 
-pub(crate) use compression::{Compression, MAGIC_BYTES, decoder};
-pub(crate) use pool::{PIECE_BYTES, Piece, Pool};
+pub use compression::Compression;
+pub(crate) use compression::{MAGIC_BYTES, decoder};
+pub use layer::IngestedLayer;
+use layer::LayerThreads;
+pub(crate) use pool::PIECE_BYTES;
+pub use pool::{Piece, Pool};
 pub(crate) use queue::QueueReader;
 
-use crate::Limits;
-use crate::unpack::{Unpacked, unpack};
+use crate::store::LayerKind;
+use crate::{Images, Limits};
 use gantry_base::{Context, Error, Result};
 use gantry_oci::Digest;
 use sha2::Digest as _;
@@ -28,7 +33,7 @@ const QUEUE_LENGTH: usize = 16;
 
 /// What the bytes are taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+pub enum Purpose {
     /// Only stored.
     Blob,
     /// Stored and unpacked.
@@ -36,7 +41,7 @@ pub(crate) enum Purpose {
 }
 
 /// A blob that is arriving.
-pub(crate) struct Ingest {
+pub struct Ingest {
     file: std::fs::File,
     size_bytes: u64,
     /// Behind it: the hash of the blob.
@@ -47,31 +52,15 @@ pub(crate) struct Ingest {
     folder: Folder,
 }
 
-/// Dropping it waits for the threads.
-struct LayerThreads {
-    compression: Compression,
-    /// Gone once the threads have failed and take no more.
-    input: Option<SyncSender<Piece>>,
-    unpacked: Option<JoinHandle<Result<Unpacked>>>,
-    /// Uncompressed digest and length; none where the blob itself is the tar.
-    inflated: Option<JoinHandle<Result<(Digest, u64)>>>,
-}
-
 /// A blob that has arrived whole.
-pub(crate) struct Ingested {
+pub struct Ingested {
     pub(crate) folder: Folder,
-    pub(crate) digest: Digest,
-    pub(crate) size_bytes: u64,
+    /// Of the bytes as they came.
+    pub digest: Digest,
+    /// Of the bytes as they came.
+    pub size_bytes: u64,
     /// Why it is no layer, if it was taken for one and is none.
-    pub(crate) layer: Option<Result<IngestedLayer>>,
-}
-
-/// A layer that has arrived and lies unpacked in [`Folder::diff`].
-pub(crate) struct IngestedLayer {
-    pub(crate) diff_id: Digest,
-    pub(crate) tar_bytes: u64,
-    pub(crate) size_bytes: u64,
-    pub(crate) compression: Compression,
+    pub layer: Option<Result<IngestedLayer>>,
 }
 
 /// A directory under `ingest/`; removed when dropped, unless its content was moved out.
@@ -90,8 +79,9 @@ impl Folder {
     pub(crate) fn blob(&self) -> PathBuf {
         self.path.join("blob")
     }
-    pub(crate) fn diff(&self) -> PathBuf {
-        self.path.join("diff")
+    /// Where the unpacked layer lies.
+    pub(crate) fn content(&self, kind: LayerKind) -> PathBuf {
+        self.path.join(kind.file_name())
     }
 }
 
@@ -109,12 +99,7 @@ impl Drop for Folder {
 
 impl Ingest {
     /// Begins a blob in a new directory under `parent`.
-    pub(crate) fn begin(
-        parent: &Path,
-        purpose: Purpose,
-        limits: &Limits,
-        pool: &Pool,
-    ) -> Result<Self> {
+    fn begin(parent: &Path, purpose: Purpose, limits: &Limits, pool: &Pool) -> Result<Self> {
         let folder = Folder::create(parent)?;
         let path = folder.blob();
         let file = std::fs::File::create_new(&path)
@@ -141,7 +126,7 @@ impl Ingest {
     ///
     /// # Errors
     /// When the disk takes no more. A damaged layer shows in [`Ingest::finish`] only, since the blob may be wanted anyway.
-    pub(crate) fn feed(&mut self, piece: Piece) -> Result<()> {
+    pub fn feed(&mut self, piece: Piece) -> Result<()> {
         self.size_bytes += piece.len() as u64;
         if let Some(layer) = &mut self.layer
             && let Some(input) = &layer.input
@@ -158,7 +143,7 @@ impl Ingest {
     }
 
     /// Tells the threads that this was all; they go on while the caller begins the next blob.
-    pub(crate) fn end(self) -> Ending {
+    pub fn end(self) -> Ending {
         let Self {
             folder,
             size_bytes,
@@ -179,8 +164,24 @@ impl Ingest {
     }
 }
 
+impl Images {
+    /// Begins a blob.
+    ///
+    /// # Errors
+    /// When its directory or a thread cannot be made.
+    pub fn begin_ingest(&self, purpose: Purpose) -> Result<Ingest> {
+        let shared = &self.shared;
+        Ingest::begin(&shared.ingest(), purpose, &shared.limits, &shared.pool)
+    }
+
+    /// Buffers for what is fed.
+    pub fn pool(&self) -> &Pool {
+        &self.shared.pool
+    }
+}
+
 /// A blob that has arrived but may still be unpacked.
-pub(crate) struct Ending {
+pub struct Ending {
     size_bytes: u64,
     hashed: JoinHandle<Digest>,
     layer: Option<LayerThreads>,
@@ -189,7 +190,10 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Waits for the threads.
-    pub(crate) fn wait(self) -> Result<Ingested> {
+    ///
+    /// # Errors
+    /// When a thread panicked. Why the blob is no layer is said in [`Ingested::layer`].
+    pub fn wait(self) -> Result<Ingested> {
         let digest = join(self.hashed)?;
         let layer = self.layer.map(|layer| layer.wait(&digest, self.size_bytes));
         Ok(Ingested {
@@ -198,123 +202,6 @@ impl Ending {
             size_bytes: self.size_bytes,
             layer,
         })
-    }
-}
-
-impl LayerThreads {
-    fn start(
-        folder: &Folder,
-        compression: Compression,
-        limits: Limits,
-        pool: &Pool,
-    ) -> Result<Self> {
-        let path = folder.diff();
-        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        set_root_mode(&path)?;
-        let directory = gantry_sys::mount::open_path(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        let (input, pieces) = sync_channel::<Piece>(QUEUE_LENGTH);
-        let mut reader = QueueReader::new(pieces);
-        if compression == Compression::None {
-            let unpacked = spawn("unpack", move || unpack(&mut reader, directory, &limits))?;
-            return Ok(Self {
-                compression,
-                input: Some(input),
-                unpacked: Some(unpacked),
-                inflated: None,
-            });
-        }
-        let (plain, plain_pieces) = sync_channel::<Piece>(QUEUE_LENGTH);
-        let (to_hash, hash_pieces) = sync_channel::<Piece>(QUEUE_LENGTH);
-        let mut plain_reader = QueueReader::new(plain_pieces);
-        let unpacked = spawn("unpack", move || {
-            unpack(&mut plain_reader, directory, &limits)
-        })?;
-        let hashed = spawn("diff-hash", move || digest_of(&hash_pieces))?;
-        let pool = pool.clone();
-        let inflated = spawn("inflate", move || {
-            let length = inflate(reader, compression, &limits, &pool, &[&plain, &to_hash]);
-            drop((plain, to_hash));
-            let digest = join(hashed)?;
-            Ok((digest, length?))
-        })?;
-        Ok(Self {
-            compression,
-            input: Some(input),
-            unpacked: Some(unpacked),
-            inflated: Some(inflated),
-        })
-    }
-
-    fn wait(mut self, blob: &Digest, blob_bytes: u64) -> Result<IngestedLayer> {
-        self.input = None;
-        // The inflater's failure is the cause where both fail: the unpacker then only saw its input end.
-        let inflated = self.inflated.take().map(join);
-        let unpacked = join(
-            self.unpacked
-                .take()
-                .expect("only dropping takes it besides"),
-        )?;
-        let (diff_id, tar_bytes) = match (inflated, &unpacked) {
-            (None, _) => (blob.clone(), blob_bytes),
-            (Some(Err(error)), _) => return Err(error),
-            (Some(Ok(Err(error))), Ok(_)) => return Err(error),
-            (Some(Ok(Err(error))), Err(_)) if error.message() != STOPPED => return Err(error),
-            (Some(Ok(inflated)), _) => inflated.unwrap_or_else(|_| (blob.clone(), 0)),
-        };
-        let size_bytes = unpacked?.size_bytes;
-        Ok(IngestedLayer {
-            diff_id,
-            tar_bytes,
-            size_bytes,
-            compression: self.compression,
-        })
-    }
-}
-
-impl Drop for LayerThreads {
-    fn drop(&mut self) {
-        self.input = None;
-        // Their outcome is of no use to anybody now.
-        self.unpacked.take().map(JoinHandle::join);
-        self.inflated.take().map(JoinHandle::join);
-    }
-}
-
-/// A layer's root is 0755 whatever the daemon's file mode mask says.
-fn set_root_mode(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(path, mode)
-        .with_context(|| format!("cannot set the mode of {}", path.display()))
-}
-
-const STOPPED: &str = "unpacking has stopped";
-
-fn inflate(
-    reader: QueueReader,
-    compression: Compression,
-    limits: &Limits,
-    pool: &Pool,
-    outputs: &[&SyncSender<Piece>],
-) -> Result<u64> {
-    let arrived = reader.count();
-    let mut decoder = decoder(reader, compression)?;
-    let mut length = 0u64;
-    loop {
-        let piece = pool
-            .read_from(&mut decoder)
-            .with_context(|| format!("cannot decompress {compression} data"))?;
-        if piece.is_empty() {
-            return Ok(length);
-        }
-        length += piece.len() as u64;
-        limits.check_inflated(length, arrived.load(Ordering::Relaxed))?;
-        for output in outputs {
-            output
-                .send(piece.clone())
-                .map_err(|_| Error::internal(STOPPED))?;
-        }
     }
 }
 

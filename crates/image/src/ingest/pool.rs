@@ -11,13 +11,13 @@ const IDLE_MAX: usize = 32;
 
 /// Where buffers wait for their next use.
 #[derive(Clone, Default)]
-pub(crate) struct Pool {
+pub struct Pool {
     idle: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// Bytes that several threads read; cloning shares them.
 #[derive(Clone)]
-pub(crate) struct Piece {
+pub struct Piece {
     buffer: Arc<Buffer>,
 }
 
@@ -29,7 +29,10 @@ struct Buffer {
 
 impl Pool {
     /// Fills one piece from `input`; it is empty only at the end.
-    pub(crate) fn read_from(&self, input: &mut impl Read) -> std::io::Result<Piece> {
+    ///
+    /// # Errors
+    /// What reading met.
+    pub fn read_from(&self, input: &mut impl Read) -> std::io::Result<Piece> {
         let mut bytes = self.take();
         let mut length = 0;
         while length < bytes.len() {
@@ -44,7 +47,7 @@ impl Pool {
     }
 
     /// A copy of at most one piece's worth of `bytes`.
-    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Piece {
+    pub fn copy_of(&self, bytes: &[u8]) -> Piece {
         let mut buffer = self.take();
         let length = bytes.len().min(buffer.len());
         buffer[..length].copy_from_slice(&bytes[..length]);

@@ -3,11 +3,11 @@
 //! Nothing here touches a path that the archive names: members are keys of a map.
 
 use super::LoadEvent;
-use crate::Images;
-use crate::ingest::{Compression, Ending, Ingest, Ingested, Purpose};
+use crate::ingest::{Compression, Ending, Ingested, Purpose};
 use crate::store::NewLayers;
 use crate::tar::{BLOCK, Entry, EntryKind, TarReader, looks_like_header};
 use crate::unpack::clean_path;
+use crate::{Images, Lease};
 use gantry_base::{Error, Result};
 use gantry_oci::Digest;
 use std::collections::{HashMap, VecDeque};
@@ -52,11 +52,13 @@ pub(super) struct ArchivedLayer {
 /// Reads the whole archive.
 pub(super) fn read(
     images: &Images,
+    lease: &Lease,
     input: impl BufRead,
     progress: &mut dyn FnMut(LoadEvent),
 ) -> Result<Contents> {
     let mut reader = Reader {
         images,
+        lease,
         archive: TarReader::new(input),
         unfinished: VecDeque::new(),
         members: HashMap::new(),
@@ -86,6 +88,7 @@ pub(super) fn read(
 
 struct Reader<'a, R> {
     images: &'a Images,
+    lease: &'a Lease,
     archive: TarReader<R>,
     unfinished: VecDeque<(Vec<u8>, Ending)>,
     members: HashMap<Vec<u8>, Member>,
@@ -136,7 +139,7 @@ impl<R: BufRead> Reader<'_, R> {
         progress: &mut dyn FnMut(LoadEvent),
     ) -> Result<u64> {
         if let Some(digest) = digest_of_path(&path)
-            && let Some(diff_id) = self.images.layer_of_blob(&digest)?
+            && let Some(diff_id) = self.lease.layer_of_blob(&digest)?
         {
             self.members.insert(path, Member::Known { diff_id });
             return Ok(0);
@@ -190,7 +193,7 @@ impl<R: BufRead> Reader<'_, R> {
         progress: &mut dyn FnMut(LoadEvent),
     ) -> Result<Ending> {
         let shared = &self.images.shared;
-        let mut ingest = Ingest::begin(&shared.ingest(), purpose, &shared.limits, &shared.pool)?;
+        let mut ingest = self.images.begin_ingest(purpose)?;
         ingest.feed(shared.pool.copy_of(&head))?;
         let (mut current, mut told) = (head.len() as u64, Instant::now());
         let id = layer_label(path);

@@ -5,7 +5,6 @@ use crate::store::{NewImage, parse_config};
 use gantry_base::{Context, Error, Result};
 use gantry_oci::{Platform, Reference};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -71,9 +70,8 @@ pub(super) fn images(
         images.push(NewImage {
             config: bytes,
             diff_ids,
-            manifest: None,
-            documents: BTreeMap::new(),
             references,
+            ..NewImage::default()
         });
     }
     match (platform, refused) {

@@ -46,6 +46,7 @@ pub(super) fn images(
         let documents = tree.documents.clone();
         let mut image = image(contents, &tree.candidates[chosen], documents)?;
         image.references = name(descriptor)?.into_iter().collect();
+        image.target = Some(descriptor.digest.clone());
         let same = images
             .iter_mut()
             .find(|known| known.config == image.config && known.manifest == image.manifest);
@@ -227,7 +228,7 @@ fn image(
         diff_ids,
         manifest: Some(descriptor.digest.clone()),
         documents,
-        references: Vec::new(),
+        ..NewImage::default()
     })
 }
 

@@ -11,7 +11,7 @@ mod layout;
 
 use crate::ingest::{Compression, MAGIC_BYTES, PIECE_BYTES, QueueReader, decoder, spawn_scoped};
 use crate::store::NewImage;
-use crate::{ImageId, Images};
+use crate::{ImageId, Images, Lease};
 use archive::Contents;
 use gantry_base::{Context, Error, Result};
 use gantry_oci::Platform;
@@ -64,7 +64,7 @@ impl Images {
         progress: &mut dyn FnMut(LoadEvent),
     ) -> Result<Vec<Loaded>> {
         let lease = self.lease();
-        let mut contents = read_whole(self, input, progress)?;
+        let mut contents = read_whole(self, &lease, input, progress)?;
         let images = if let Some(manifest) = contents.document("manifest.json")? {
             docker::images(&mut contents, &manifest, platform)?
         } else if let Some(index) = contents.document("index.json")? {
@@ -75,7 +75,12 @@ impl Images {
             ));
         };
         let loaded = self.outcome(&images);
-        self.commit(contents.into_layers(), images, crate::time::now_ns())?;
+        self.commit(
+            &lease,
+            contents.into_layers(),
+            images,
+            crate::time::now_ns(),
+        )?;
         drop(lease);
         Ok(loaded)
     }
@@ -108,6 +113,7 @@ impl Images {
 /// The plain archive's members; an archive that is compressed as a whole is inflated on a thread.
 fn read_whole(
     images: &Images,
+    lease: &Lease,
     input: impl Read + Send,
     progress: &mut dyn FnMut(LoadEvent),
 ) -> Result<Contents> {
@@ -115,6 +121,7 @@ fn read_whole(
     if compression == Compression::None {
         return archive::read(
             images,
+            lease,
             BufReader::with_capacity(PIECE_BYTES, input),
             progress,
         );
@@ -143,7 +150,7 @@ fn read_whole(
                 }
             }
         })?;
-        let contents = archive::read(images, QueueReader::new(queue), progress);
+        let contents = archive::read(images, lease, QueueReader::new(queue), progress);
         let inflated = inflater
             .join()
             .map_err(|_| Error::internal("the inflating thread has panicked"))?;

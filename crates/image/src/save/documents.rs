@@ -1,7 +1,7 @@
 //! The JSON documents of an archive.
 
-use super::layer::StoredLayer;
 use crate::Image;
+use crate::source::StoredLayer;
 use gantry_base::{Error, Result};
 use gantry_oci::image::{Descriptor, Index, Manifest, media_type};
 use gantry_oci::{Digest, Reference};

@@ -1,56 +1,23 @@
-//! The plain tar of a layer, byte for byte as it was loaded, from the blob it came in.
+//! The plain tar of a layer, byte for byte as it was loaded.
 
 use crate::Images;
-use crate::ingest::{Compression, PIECE_BYTES, Piece, decoder, spawn_scoped};
+use crate::ingest::{Piece, spawn_scoped};
+use crate::source::StoredLayer;
 use gantry_base::{Context, Error, Result};
 use gantry_oci::Digest;
-use gantry_state::sql_error;
 use sha2::Digest as _;
-use std::fs::File;
-use std::io::BufReader;
 use std::sync::mpsc::sync_channel;
-
-/// A layer as the database knows it.
-pub(super) struct StoredLayer {
-    pub(super) diff_id: Digest,
-    pub(super) tar_bytes: u64,
-    blob: Digest,
-    compression: Compression,
-}
 
 impl Images {
     /// The layers with these digests, in their order.
     pub(super) fn stored_layers(&self, diff_ids: &[Digest]) -> Result<Vec<StoredLayer>> {
         diff_ids
             .iter()
-            .map(|diff_id| self.stored_layer(diff_id))
+            .map(|diff_id| {
+                self.stored_layer(diff_id)?
+                    .ok_or_else(|| Error::internal(format!("layer {diff_id} is missing")))
+            })
             .collect()
-    }
-
-    fn stored_layer(&self, diff_id: &Digest) -> Result<StoredLayer> {
-        let found = self.shared.db.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT tar_bytes, blob, compression FROM layer WHERE diff_id = ?1")
-                .map_err(sql_error)?;
-            let columns = |row: &rusqlite::Row<'_>| {
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    row.get::<_, String>(1)?,
-                    row.get::<_, String>(2)?,
-                ))
-            };
-            statement
-                .query_row([diff_id.as_str()], columns)
-                .map_err(sql_error)
-        });
-        let (tar_bytes, blob, compression) =
-            found.with_context(|| format!("layer {diff_id} is missing"))?;
-        Ok(StoredLayer {
-            diff_id: diff_id.clone(),
-            tar_bytes: tar_bytes.unsigned_abs(),
-            blob: Digest::parse(&blob)?,
-            compression: Compression::parse(&compression)?,
-        })
     }
 
     /// Gives the layer's bytes to `write`, piece by piece, inflated and hashed on threads beside it.
@@ -62,19 +29,15 @@ impl Images {
         diff_id: &Digest,
         mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
-        let layer = self.stored_layer(diff_id)?;
-        let path = self.shared.blob(&layer.blob);
-        let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let pool = &self.shared.pool;
-        let damaged = || format!("the stored layer {} is damaged", path.display());
+        let damaged = || format!("the stored layer {diff_id} is damaged");
+        let mut tar = self.layer_tar(diff_id)?;
         std::thread::scope(|scope| {
             let (to_write, pieces) = sync_channel::<Piece>(8);
             let (to_hash, hash_pieces) = sync_channel::<Piece>(8);
             let reader = spawn_scoped(scope, "inflate", move || -> Result<()> {
-                let input = BufReader::with_capacity(PIECE_BYTES, file);
-                let mut decoder = decoder(input, layer.compression)?;
                 loop {
-                    let piece = pool.read_from(&mut decoder)?;
+                    let piece = pool.read_from(&mut tar)?;
                     if piece.is_empty()
                         || to_write.send(piece.clone()).is_err()
                         || to_hash.send(piece).is_err()

@@ -156,7 +156,10 @@ fn select(index: &Index, names: &[String]) -> Result<Vec<Selected>> {
                 .iter()
                 .filter(|(name, _)| name.starts_with(&prefix));
             let parsed = named.filter_map(|(name, id)| {
-                Some((Reference::parse(name).ok()?, index.images.get(id)?.clone()))
+                Some((
+                    Reference::parse(name).ok()?,
+                    index.images.get(&id.image)?.clone(),
+                ))
             });
             parsed.filter(|(name, _)| name.digest.is_none()).collect()
         };

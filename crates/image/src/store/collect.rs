@@ -1,71 +1,42 @@
 //! Letting go of layers and blobs that nothing refers to.
 //!
-//! What an unfinished load relies on has no row that says so. Therefore nothing is collected while a [`Lease`] is held;
-//! the last one to go collects.
+//! Images and snapshots refer to chains, chains to layers, layers and images to blobs. What a lease holds stays, and is
+//! looked at again when that lease ends.
 
-use super::{Images, Shared};
+use super::Shared;
+use super::lease::Held;
 use gantry_base::Result;
 use gantry_oci::Digest;
 use gantry_state::{Durability, rusqlite::Transaction, sql_error};
+use std::collections::HashSet;
 
-/// How many leases are held, and whether something waits for the last of them.
+/// What a collection has taken out of the tables.
 #[derive(Default)]
-pub(super) struct Leases {
-    held: usize,
+struct Orphans {
+    layers: Vec<i64>,
+    blobs: Vec<Digest>,
+    /// Whether something stayed only because it is held.
     is_due: bool,
 }
 
-/// Keeps all layers and blobs while it lives.
-pub(crate) struct Lease {
-    images: Images,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut leases = self.images.shared.leases();
-        leases.held -= 1;
-        if leases.held == 0 && leases.is_due {
-            leases.is_due = false;
-            // What stays after a failure is swept when the store is opened next, or by the next collection.
-            drop(self.images.shared.collect_now());
-        }
-    }
-}
-
-impl Images {
-    pub(crate) fn lease(&self) -> Lease {
-        self.shared.leases().held += 1;
-        Lease {
-            images: self.clone(),
-        }
-    }
-}
-
 impl Shared {
-    fn leases(&self) -> std::sync::MutexGuard<'_, Leases> {
-        self.leases
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Removes unreferenced layers and blobs, now or when the last lease ends.
+    /// Removes unreferenced layers and blobs that no lease holds.
     pub(crate) fn collect(&self) -> Result<()> {
-        // Held to the end, so that no lease begins meanwhile.
-        let mut leases = self.leases();
-        if leases.held > 0 {
-            leases.is_due = true;
-            return Ok(());
-        }
-        self.collect_now()
+        // Locked to the end, so that no lease gets what is about to go.
+        self.collect_held(&mut self.held())
     }
 
-    fn collect_now(&self) -> Result<()> {
-        let (layers, blobs) = self.db.write(Durability::Normal, orphans)?;
-        for layer in layers {
+    pub(super) fn collect_held(&self, held: &mut Held) -> Result<()> {
+        let kept = held.digests();
+        let orphans = self
+            .db
+            .write(Durability::Normal, move |tx| orphans(tx, &kept))?;
+        held.is_due = orphans.is_due;
+        for layer in orphans.layers {
             self.discard(&self.layer(layer))?;
         }
-        for blob in blobs {
-            self.discard(&self.blob(&blob))?;
+        for blob in orphans.blobs {
+            self.discard(&self.blobs.path(&blob))?;
         }
         Ok(())
     }
@@ -86,12 +57,47 @@ pub(crate) fn delete_orphaned_chains(tx: &Transaction<'_>) -> Result<Vec<Digest>
         .collect()
 }
 
-fn orphans(tx: &Transaction<'_>) -> Result<(Vec<i64>, Vec<Digest>)> {
+fn orphans(tx: &Transaction<'_>, kept: &HashSet<Digest>) -> Result<Orphans> {
     delete_orphaned_chains(tx)?;
+    let mut orphans = Orphans::default();
+    for (layer, diff_id) in unused_layers(tx)? {
+        if kept.contains(&diff_id) {
+            orphans.is_due = true;
+            continue;
+        }
+        // Its blobs follow, and are thereby released.
+        tx.execute("DELETE FROM layer WHERE id = ?1", [layer])
+            .map_err(sql_error)?;
+        orphans.layers.push(layer);
+    }
+    for digest in released_blobs(tx)? {
+        let is_used: bool = tx
+            .query_row(
+                "SELECT EXISTS (SELECT 1 FROM layer_blob WHERE digest = ?1) OR EXISTS (SELECT 1 FROM image_blob WHERE digest = ?1)",
+                [digest.as_str()],
+                |row| row.get(0),
+            )
+            .map_err(sql_error)?;
+        if !is_used && kept.contains(&digest) {
+            orphans.is_due = true;
+            continue;
+        }
+        tx.execute(
+            "DELETE FROM released_blob WHERE digest = ?1",
+            [digest.as_str()],
+        )
+        .map_err(sql_error)?;
+        if !is_used {
+            orphans.blobs.push(digest);
+        }
+    }
+    Ok(orphans)
+}
+
+fn unused_layers(tx: &Transaction<'_>) -> Result<Vec<(i64, Digest)>> {
     let mut statement = tx
         .prepare_cached(
-            "DELETE FROM layer WHERE NOT EXISTS (SELECT 1 FROM chain_layer WHERE chain_layer.layer = layer.id)
-             RETURNING id, blob",
+            "SELECT id, diff_id FROM layer WHERE NOT EXISTS (SELECT 1 FROM chain_layer WHERE chain_layer.layer = layer.id)",
         )
         .map_err(sql_error)?;
     let rows = statement
@@ -99,35 +105,20 @@ fn orphans(tx: &Transaction<'_>) -> Result<(Vec<i64>, Vec<Digest>)> {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
         })
         .map_err(sql_error)?;
-    let (mut layers, mut candidates) = (Vec::new(), Vec::new());
-    for row in rows {
-        let (layer, blob) = row.map_err(sql_error)?;
-        layers.push(layer);
-        candidates.push(blob);
-    }
+    rows.map(|row| {
+        let (layer, diff_id) = row.map_err(sql_error)?;
+        Ok((layer, Digest::parse(&diff_id)?))
+    })
+    .collect()
+}
+
+fn released_blobs(tx: &Transaction<'_>) -> Result<Vec<Digest>> {
     let mut statement = tx
         .prepare_cached("SELECT digest FROM released_blob")
         .map_err(sql_error)?;
-    let released = statement
+    let rows = statement
         .query_map([], |row| row.get::<_, String>(0))
         .map_err(sql_error)?;
-    for digest in released {
-        candidates.push(digest.map_err(sql_error)?);
-    }
-    tx.execute("DELETE FROM released_blob", [])
-        .map_err(sql_error)?;
-    let mut blobs = Vec::new();
-    for digest in candidates {
-        let is_used: bool = tx
-            .query_row(
-                "SELECT EXISTS (SELECT 1 FROM layer WHERE blob = ?1) OR EXISTS (SELECT 1 FROM image_blob WHERE digest = ?1)",
-                [&digest],
-                |row| row.get(0),
-            )
-            .map_err(sql_error)?;
-        if !is_used {
-            blobs.push(Digest::parse(&digest)?);
-        }
-    }
-    Ok((layers, blobs))
+    rows.map(|digest| Digest::parse(&digest.map_err(sql_error)?))
+        .collect()
 }

@@ -1,46 +1,61 @@
 //! Taking in what has arrived: first the files, durably, then all rows in one transaction.
 
-use super::Images;
+use super::reference::is_native;
+use super::{Images, Lease, NewReference, insert_reference};
 use crate::ImageId;
 use crate::chain::chain_id;
-use crate::ingest::{Folder, Ingested, IngestedLayer};
+use crate::ingest::{Compression, Folder, Ingested, IngestedLayer};
+use crate::store::LayerKind;
 use gantry_base::{Context, Error, Result};
 use gantry_oci::{Digest, Reference};
 use gantry_state::{Durability, sql_error};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Transaction, params};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
 /// An image to record. Its layers are in the store, or among the [`NewLayers`] of the same commit.
-#[derive(Clone)]
-pub(crate) struct NewImage {
-    pub(crate) config: Vec<u8>,
-    pub(crate) diff_ids: Vec<Digest>,
-    pub(crate) manifest: Option<Digest>,
-    /// Documents to keep with it.
-    pub(crate) documents: BTreeMap<Digest, Vec<u8>>,
-    pub(crate) references: Vec<Reference>,
+#[derive(Debug, Clone, Default)]
+pub struct NewImage {
+    /// The config document, whose digest is the image's id.
+    pub config: Vec<u8>,
+    /// The layers, bottom first.
+    pub diff_ids: Vec<Digest>,
+    /// Its manifest.
+    pub manifest: Option<Digest>,
+    /// What its references stand for: the manifest, or an index above it.
+    pub target: Option<Digest>,
+    /// Documents to keep with it: manifest, indexes, attestations.
+    pub documents: BTreeMap<Digest, Vec<u8>>,
+    /// Names to give it.
+    pub references: Vec<Reference>,
 }
 
 /// Layers that have arrived, by the digest of their uncompressed tar.
 #[derive(Default)]
-pub(crate) struct NewLayers {
+pub struct NewLayers {
     layers: HashMap<Digest, NewLayer>,
 }
 
 struct NewLayer {
     folder: Folder,
-    blob: Digest,
-    blob_bytes: u64,
+    blob: Option<NewBlob>,
     layer: IngestedLayer,
 }
 
+/// The bytes in which a layer came.
+#[derive(Clone)]
+struct NewBlob {
+    digest: Digest,
+    size_bytes: u64,
+    compression: Compression,
+}
+
 impl NewLayers {
-    /// Adds what was taken for a layer.
+    /// Adds what was taken for a layer; gives its diff id. The caller has checked the blob's digest.
     ///
     /// # Errors
     /// Why it is none.
-    pub(crate) fn add(&mut self, ingested: Ingested) -> Result<Digest> {
+    pub fn add(&mut self, ingested: Ingested) -> Result<Digest> {
         let Ingested {
             folder,
             digest,
@@ -50,15 +65,17 @@ impl NewLayers {
         let layer =
             layer.unwrap_or_else(|| Err(Error::invalid(format!("{digest} is not a layer"))))?;
         let diff_id = layer.diff_id.clone();
-        self.layers.insert(
-            diff_id.clone(),
-            NewLayer {
-                folder,
-                blob: digest,
-                blob_bytes: size_bytes,
-                layer,
-            },
-        );
+        let blob = layer.is_blob_kept.then_some(NewBlob {
+            digest,
+            size_bytes,
+            compression: layer.compression,
+        });
+        let new = NewLayer {
+            folder,
+            blob,
+            layer,
+        };
+        self.layers.insert(diff_id.clone(), new);
         Ok(diff_id)
     }
 }
@@ -67,124 +84,136 @@ impl NewLayers {
 struct LayerRow {
     id: i64,
     diff_id: Digest,
+    kind: LayerKind,
     size_bytes: u64,
     tar_bytes: u64,
-    blob: Digest,
-    blob_bytes: u64,
-    compression: String,
+}
+
+/// What a commit has put in its place.
+#[derive(Default)]
+struct Placed {
+    layers: Vec<LayerRow>,
+    blobs: Vec<(Digest, NewBlob)>,
+    /// Whether files were placed that nobody has synced.
+    is_unsynced: bool,
 }
 
 impl Images {
-    /// The layer that came as this blob, by its diff id. Only a lease keeps it there.
-    pub(crate) fn layer_of_blob(&self, blob: &Digest) -> Result<Option<Digest>> {
-        let found: Option<String> = self.shared.db.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT diff_id FROM layer WHERE blob = ?1 OR diff_id = ?1")
-                .map_err(sql_error)?;
-            statement
-                .query_row([blob.as_str()], |row| row.get(0))
-                .optional()
-                .map_err(sql_error)
-        })?;
-        found.map(|diff_id| Digest::parse(&diff_id)).transpose()
-    }
-
-    /// Makes layers and images part of the store. The caller holds a lease.
+    /// Makes layers and images part of the store: those of the layers that the images have.
     ///
     /// # Errors
-    /// When a file or row cannot be written; then nothing is taken in.
-    pub(crate) fn commit(
+    /// When a document has another digest, or a file or row cannot be written; then nothing is taken in.
+    pub fn commit(
         &self,
+        lease: &Lease,
         layers: NewLayers,
         images: Vec<NewImage>,
         tagged_ns: i64,
     ) -> Result<Vec<ImageId>> {
         let shared = &self.shared;
-        let mut rows = Vec::new();
-        let is_needed =
-            |diff_id: &Digest| images.iter().any(|image| image.diff_ids.contains(diff_id));
-        for (diff_id, new) in layers.layers {
-            if is_needed(&diff_id) && self.layer_of_blob(&diff_id)?.is_none() {
-                rows.push(self.move_in(diff_id, new)?);
+        let mut placed = Placed::default();
+        for (diff_id, mut new) in layers.layers {
+            let mut owners = images
+                .iter()
+                .filter(|image| image.diff_ids.contains(&diff_id))
+                .peekable();
+            if owners.peek().is_none() {
+                continue;
             }
+            let is_known = lease.layer_of_blob(&diff_id)?.is_some();
+            if is_known && !owners.any(|image| image.manifest.is_some()) {
+                // No document speaks of this compression of what is here already.
+                new.blob = None;
+            }
+            self.place_layer(lease, diff_id, new, is_known, &mut placed)?;
         }
-        let mut has_documents = false;
         for (digest, bytes) in images.iter().flat_map(|image| &image.documents) {
-            has_documents = true;
-            let path = shared.blob(digest);
-            std::fs::write(&path, bytes)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            lease.hold(digest);
+            shared.blobs.put(digest, bytes)?;
         }
-        if has_documents || !rows.is_empty() {
-            // Once for everything: files, directories and their names.
-            gantry_sys::file::sync_filesystem(&shared.root)?;
-        }
+        self.sync(&placed)?;
         gantry_base::failpoint!("image.layers_moved");
-        let folders: Vec<_> = rows.iter().map(|row| shared.layer(row.id)).collect();
+        let folders: Vec<_> = placed
+            .layers
+            .iter()
+            .map(|row| shared.layer(row.id))
+            .collect();
         let ids: Vec<ImageId> = images
             .iter()
             .map(|image| ImageId(Digest::of(&image.config)))
             .collect();
         let written = shared.change(|| {
             shared.db.write(Durability::Full, move |tx| {
-                let mut unused = Vec::new();
-                for row in rows {
-                    if !insert_layer(tx, &row)? {
-                        tx.execute(
-                            "INSERT OR IGNORE INTO released_blob (digest) VALUES (?1)",
-                            [row.blob.as_str()],
-                        )
-                        .map_err(sql_error)?;
-                        unused.push(row.id);
-                    }
-                }
+                let unused = insert_layers(tx, &placed)?;
                 for image in &images {
                     insert_image(tx, image, tagged_ns)?;
                 }
                 Ok(unused)
             })
         });
-        match written {
+        let unused = match &written {
             // Another load was faster with the same layer.
-            Ok(unused) => unused
-                .into_iter()
-                .try_for_each(|id| shared.discard(&shared.layer(id)))?,
-            Err(error) => {
-                folders
-                    .iter()
-                    .try_for_each(|folder| shared.discard(folder))?;
-                return Err(error);
-            }
-        }
-        Ok(ids)
+            Ok(unused) => unused.iter().map(|id| shared.layer(*id)).collect(),
+            Err(_) => folders,
+        };
+        unused
+            .iter()
+            .try_for_each(|folder| shared.discard(folder))?;
+        written.map(|_| ids)
     }
 
-    fn move_in(&self, diff_id: Digest, new: NewLayer) -> Result<LayerRow> {
+    fn place_layer(
+        &self,
+        lease: &Lease,
+        diff_id: Digest,
+        new: NewLayer,
+        is_known: bool,
+        placed: &mut Placed,
+    ) -> Result<()> {
         let shared = &self.shared;
-        let NewLayer {
-            folder,
-            blob,
-            blob_bytes,
-            layer,
-        } = new;
+        lease.hold(&diff_id);
+        if let Some(blob) = new.blob {
+            lease.hold(&blob.digest);
+            shared.blobs.take_file(&new.folder.blob(), &blob.digest)?;
+            placed.blobs.push((diff_id.clone(), blob));
+        }
+        if is_known {
+            return Ok(());
+        }
         let id = shared.next_layer.fetch_add(1, Ordering::Relaxed);
         let target = shared.layer(id);
         super::make_private(&target)?;
-        let diff = target.join("diff");
-        std::fs::rename(folder.diff(), &diff)
-            .with_context(|| format!("cannot create {}", diff.display()))?;
-        let blob_path = shared.blob(&blob);
-        std::fs::rename(folder.blob(), &blob_path)
-            .with_context(|| format!("cannot create {}", blob_path.display()))?;
-        Ok(LayerRow {
+        let kind = new.layer.kind;
+        let content = target.join(kind.file_name());
+        std::fs::rename(new.folder.content(kind), &content)
+            .with_context(|| format!("cannot create {}", content.display()))?;
+        placed.is_unsynced |= kind == LayerKind::Dir;
+        placed.layers.push(LayerRow {
             id,
             diff_id,
-            size_bytes: layer.size_bytes,
-            tar_bytes: layer.tar_bytes,
-            blob,
-            blob_bytes,
-            compression: layer.compression.to_string(),
-        })
+            kind,
+            size_bytes: new.layer.size_bytes,
+            tar_bytes: new.layer.tar_bytes,
+        });
+        Ok(())
+    }
+
+    /// Files of their own were synced as they arrived, so that their names are left; trees are synced all at once.
+    fn sync(&self, placed: &Placed) -> Result<()> {
+        let root = &self.shared.root;
+        if placed.is_unsynced {
+            return gantry_sys::file::sync_filesystem(root);
+        }
+        for row in &placed.layers {
+            gantry_sys::file::sync_directory(&self.shared.layer(row.id))?;
+        }
+        if !placed.layers.is_empty() {
+            gantry_sys::file::sync_directory(&root.join("layers"))?;
+        }
+        if !placed.blobs.is_empty() {
+            self.shared.blobs.sync()?;
+        }
+        Ok(())
     }
 }
 
@@ -192,26 +221,44 @@ fn number(value: u64) -> Result<i64> {
     i64::try_from(value).map_err(|_| Error::invalid("a size is out of range"))
 }
 
-/// `false` if the layer was there already.
-fn insert_layer(tx: &Transaction<'_>, row: &LayerRow) -> Result<bool> {
+/// Gives the numbers of layers that were there already.
+fn insert_layers(tx: &Transaction<'_>, placed: &Placed) -> Result<Vec<i64>> {
     let mut statement = tx
         .prepare_cached(
-            "INSERT INTO layer (id, diff_id, kind, size_bytes, tar_bytes, blob, blob_bytes, compression)
-             VALUES (?1, ?2, 'dir', ?3, ?4, ?5, ?6, ?7) ON CONFLICT (diff_id) DO NOTHING",
+            "INSERT INTO layer (id, diff_id, kind, size_bytes, tar_bytes) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (diff_id) DO NOTHING",
         )
         .map_err(sql_error)?;
-    let changed = statement
-        .execute(params![
-            row.id,
-            row.diff_id.as_str(),
-            number(row.size_bytes)?,
-            number(row.tar_bytes)?,
-            row.blob.as_str(),
-            number(row.blob_bytes)?,
-            row.compression
-        ])
-        .map_err(sql_error)?;
-    Ok(changed == 1)
+    let mut unused = Vec::new();
+    for row in &placed.layers {
+        let (size, tar) = (number(row.size_bytes)?, number(row.tar_bytes)?);
+        let (diff_id, kind) = (row.diff_id.as_str(), row.kind.as_str());
+        let changed = statement
+            .execute(params![row.id, diff_id, kind, size, tar])
+            .map_err(sql_error)?;
+        if changed == 0 {
+            unused.push(row.id);
+        }
+    }
+    for (diff_id, blob) in &placed.blobs {
+        insert_blob(tx, diff_id, blob)?;
+    }
+    Ok(unused)
+}
+
+fn insert_blob(tx: &Transaction<'_>, diff_id: &Digest, blob: &NewBlob) -> Result<()> {
+    tx.execute(
+        "INSERT INTO layer_blob (digest, layer, size_bytes, compression) SELECT ?1, id, ?3, ?4 FROM layer WHERE diff_id = ?2
+         ON CONFLICT (digest) DO NOTHING",
+        params![
+            blob.digest.as_str(),
+            diff_id.as_str(),
+            number(blob.size_bytes)?,
+            blob.compression.to_string()
+        ],
+    )
+    .map_err(sql_error)?;
+    Ok(())
 }
 
 fn insert_image(tx: &Transaction<'_>, image: &NewImage, tagged_ns: i64) -> Result<()> {
@@ -236,8 +283,16 @@ fn insert_image(tx: &Transaction<'_>, image: &NewImage, tagged_ns: i64) -> Resul
         )
         .map_err(sql_error)?;
     }
+    let is_native = is_native(&image.config)?;
     for reference in &image.references {
-        insert_reference(tx, reference, &id, tagged_ns)?;
+        let new = NewReference {
+            reference,
+            image: &id,
+            target: image.target.as_ref().or(image.manifest.as_ref()),
+            manifest: image.manifest.as_ref(),
+            is_native,
+        };
+        insert_reference(tx, &new, tagged_ns)?;
     }
     Ok(())
 }
@@ -263,25 +318,5 @@ fn insert_chain(tx: &Transaction<'_>, chain: &Digest, diff_ids: &[Digest]) -> Re
             return Err(Error::internal(format!("layer {diff_id} is missing")));
         }
     }
-    Ok(())
-}
-
-/// Lets a name lead to an image, wherever it led before.
-pub(crate) fn insert_reference(
-    tx: &Transaction<'_>,
-    reference: &Reference,
-    image: &Digest,
-    tagged_ns: i64,
-) -> Result<()> {
-    tx.execute(
-        "INSERT INTO reference (name, image) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET image = excluded.image",
-        [reference.to_string().as_str(), image.as_str()],
-    )
-    .map_err(sql_error)?;
-    tx.execute(
-        "UPDATE image SET last_tagged_ns = ?2 WHERE id = ?1",
-        params![image.as_str(), tagged_ns],
-    )
-    .map_err(sql_error)?;
     Ok(())
 }

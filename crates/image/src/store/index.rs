@@ -1,5 +1,6 @@
 //! All records in memory: small, and read far more often than changed.
 
+use super::{Named, Variant};
 use crate::{Image, ImageId};
 use gantry_base::{Context, Result};
 use gantry_oci::image::ImageConfig;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(crate) struct Index {
     pub(crate) images: HashMap<ImageId, Arc<Image>>,
-    /// Full names to images.
-    pub(crate) references: BTreeMap<String, ImageId>,
+    /// Full names, and what they stand for.
+    pub(crate) references: BTreeMap<String, Named>,
 }
 
 impl Index {
@@ -23,8 +24,14 @@ impl Index {
         db.read(|connection| {
             let references = references(connection)?;
             let mut images = images(connection, previous)?;
-            for (name, id) in &references {
-                let (Some(image), Ok(reference)) = (images.get_mut(id), Reference::parse(name))
+            for (name, named) in &references {
+                for variant in &named.variants {
+                    if let Some(image) = images.get_mut(&variant.image) {
+                        image.is_variant = true;
+                    }
+                }
+                let (Some(image), Ok(reference)) =
+                    (images.get_mut(&named.image), Reference::parse(name))
                 else {
                     continue;
                 };
@@ -45,28 +52,48 @@ impl Index {
 
     /// All full names of an image, in order.
     pub(crate) fn names_of(&self, id: &ImageId) -> Vec<Reference> {
-        let names = self.references.iter().filter(|(_, owner)| *owner == id);
+        let names = self
+            .references
+            .iter()
+            .filter(|(_, named)| named.image == *id);
         names
             .filter_map(|(name, _)| Reference::parse(name).ok())
             .collect()
     }
 }
 
-fn references(connection: &Connection) -> Result<BTreeMap<String, ImageId>> {
+fn references(connection: &Connection) -> Result<BTreeMap<String, Named>> {
     let mut statement = connection
-        .prepare_cached("SELECT name, image FROM reference")
+        .prepare_cached("SELECT name, image, target FROM reference")
         .map_err(sql_error)?;
-    let rows = statement
-        .query_map([], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })
-        .map_err(sql_error)?;
+    let mut rows = statement.query([]).map_err(sql_error)?;
     let mut references = BTreeMap::new();
-    for row in rows {
-        let (name, image) = row.map_err(sql_error)?;
-        references.insert(name, ImageId::parse(&image)?);
+    while let Some(row) = rows.next().map_err(sql_error)? {
+        let named = Named {
+            image: ImageId::parse(&row.get::<_, String>(1).map_err(sql_error)?)?,
+            target: digest(row.get(2).map_err(sql_error)?)?,
+            variants: Vec::new(),
+        };
+        references.insert(row.get(0).map_err(sql_error)?, named);
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT name, image, manifest FROM variant")
+        .map_err(sql_error)?;
+    let mut rows = statement.query([]).map_err(sql_error)?;
+    while let Some(row) = rows.next().map_err(sql_error)? {
+        let name: String = row.get(0).map_err(sql_error)?;
+        if let Some(named) = references.get_mut(&name) {
+            named.variants.push(Variant {
+                image: ImageId::parse(&row.get::<_, String>(1).map_err(sql_error)?)?,
+                manifest: digest(row.get(2).map_err(sql_error)?)?,
+            });
+        }
     }
     Ok(references)
+}
+
+fn digest(text: Option<String>) -> Result<Option<Digest>> {
+    text.map(|text| Digest::parse(&text)).transpose()
 }
 
 const IMAGES: &str = "SELECT id, parent, manifest, last_tagged_ns,
@@ -87,7 +114,8 @@ fn images(connection: &Connection, previous: &Index) -> Result<HashMap<ImageId, 
         };
         let image = Image {
             parent: text(1)?.map(|parent| ImageId::parse(&parent)).transpose()?,
-            manifest: text(2)?.map(|digest| Digest::parse(&digest)).transpose()?,
+            manifest: digest(text(2)?)?,
+            is_variant: false,
             last_tagged_ns: row.get(3).map_err(sql_error)?,
             size_bytes: row.get::<_, i64>(4).map_err(sql_error)?.unsigned_abs(),
             created_ns: config.created.as_deref().map_or(0, nanoseconds),

@@ -4,21 +4,29 @@
 //! (writable layers), `init/` (mount points), `ingest/` (arriving), `trash/` (leaving). A row in the database is what
 //! makes a directory or blob count: whatever has none is removed when the store is opened.
 
+mod blobs;
 mod collect;
 mod commit;
 mod index;
 mod init_layer;
+mod kind;
+mod lease;
 mod limits;
+mod reference;
 mod trash;
 
+pub use blobs::Blobs;
 pub(crate) use collect::delete_orphaned_chains;
-pub(crate) use commit::{NewImage, NewLayers, insert_reference};
+pub use commit::{NewImage, NewLayers};
 pub(crate) use index::{Index, config_bytes, nanoseconds, parse_config};
+pub use kind::LayerKind;
+pub use lease::Lease;
 pub use limits::Limits;
+pub use reference::{Named, Variant};
+pub(crate) use reference::{NewReference, insert_reference};
 
 use crate::ingest::Pool;
 use gantry_base::{Context, Result};
-use gantry_oci::Digest;
 use gantry_state::{Database, sql_error};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -40,7 +48,8 @@ pub(crate) struct Shared {
     index: RwLock<Arc<Index>>,
     /// Held while a change is made and the index replaced, so that indexes follow each other in order.
     changing: Mutex<()>,
-    leases: Mutex<collect::Leases>,
+    held: Mutex<lease::Held>,
+    pub(crate) blobs: Blobs,
     next_layer: AtomicI64,
     trash: trash::Trash,
 }
@@ -60,16 +69,10 @@ impl Images {
     /// As [`Images::open`].
     pub fn open_with(root: &Path, db: Database, limits: Limits) -> Result<Self> {
         make_private(root)?;
-        for name in [
-            "layers",
-            "blobs",
-            "blobs/sha256",
-            "snapshots",
-            "ingest",
-            "trash",
-        ] {
+        for name in ["layers", "blobs", "snapshots", "ingest", "trash"] {
             make_private(&root.join(name))?;
         }
+        let blobs = Blobs::open(&root.join("blobs/sha256"))?;
         let trash = trash::Trash::open(root.join("trash"))?;
         let next_layer = sweep(root, &db, &trash)?;
         init_layer::ensure(root)?;
@@ -81,7 +84,8 @@ impl Images {
             pool: Pool::default(),
             index: RwLock::new(Arc::new(index)),
             changing: Mutex::default(),
-            leases: Mutex::default(),
+            held: Mutex::default(),
+            blobs,
             next_layer: AtomicI64::new(next_layer),
             trash,
         };
@@ -108,9 +112,6 @@ impl Shared {
     }
     pub(crate) fn layer_diff(&self, number: i64) -> PathBuf {
         self.layer(number).join("diff")
-    }
-    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
     }
     pub(crate) fn init_layer(&self) -> PathBuf {
         self.root.join(init_layer::NAME)
@@ -140,7 +141,7 @@ impl Shared {
     }
 }
 
-fn make_private(path: &Path) -> Result<()> {
+pub(crate) fn make_private(path: &Path) -> Result<()> {
     use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
     std::fs::DirBuilder::new()
         .mode(0o700)
@@ -163,8 +164,9 @@ fn sweep(root: &Path, db: &Database, trash: &trash::Trash) -> Result<i64> {
     };
     let layers = known("SELECT CAST(id AS TEXT) FROM layer")?;
     let snapshots = known("SELECT container FROM snapshot")?;
-    let blobs =
-        known("SELECT substr(blob, 8) FROM layer UNION SELECT substr(digest, 8) FROM image_blob")?;
+    let blobs = known(
+        "SELECT substr(digest, 8) FROM layer_blob UNION SELECT substr(digest, 8) FROM image_blob",
+    )?;
     for (folder, wanted) in [
         ("ingest", &HashSet::new()),
         ("layers", &layers),
