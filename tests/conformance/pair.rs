@@ -8,6 +8,7 @@ use gantry_testkit::program::{Finished, command, run, run_with_input};
 use gantry_testkit::terminal::Terminal;
 use std::cell::RefCell;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Both daemons, with the shell image on each.
 pub(crate) struct Pair {
@@ -172,6 +173,14 @@ impl Drop for Pair {
         self.clean(&mut self.peer.client());
         self.clean(&mut self.ours.client());
     }
+}
+
+/// This moment in seconds, as `--since` takes it.
+pub(crate) fn now() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is not before 1970");
+    format!("{}.{:09}", since.as_secs(), since.subsec_nanos())
 }
 
 /// Runs a program of this machine in the test's world.

@@ -20,13 +20,9 @@ pub struct HostEntry {
     pub names: String,
 }
 
-/// The fixed lines, `extra` (`--add-host`), then `own`: dockerd's order.
-pub fn render(extra: &[HostEntry], own: &[HostEntry]) -> String {
-    render_with(true, extra, own)
-}
-
-/// Like [`render`]; without IPv6 on the container's loopback, the fixed lines leave it out.
-pub fn render_with(has_v6: bool, extra: &[HostEntry], own: &[HostEntry]) -> String {
+/// The fixed lines, `extra` (`--add-host`), then `own`: dockerd's order. Without IPv6 on the container's loopback, the fixed
+/// lines leave it out.
+pub fn render(has_v6: bool, extra: &[HostEntry], own: &[HostEntry]) -> String {
     let mut text = String::from(V4_LINES);
     if has_v6 {
         text.push_str(V6_LINES);
@@ -65,13 +61,17 @@ mod tests {
             entry("5.6.7.8", "x"),
             entry("::2", "z"),
         ];
-        let text = render(&extra, &[entry("10.213.0.2", &own_names("foo", "bar.baz"))]);
+        let text = render(
+            true,
+            &extra,
+            &[entry("10.213.0.2", &own_names("foo", "bar.baz"))],
+        );
         let expected = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
             ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n\
             1.2.3.4\tx\n5.6.7.8\tx\n::2\tz\n10.213.0.2\tfoo.bar.baz foo\n";
         assert_eq!(text, expected);
         assert_eq!(
-            render_with(false, &[], &[entry("10.213.0.2", "e490ebb12d66")]),
+            render(false, &[], &[entry("10.213.0.2", "e490ebb12d66")]),
             "127.0.0.1\tlocalhost\n10.213.0.2\te490ebb12d66\n"
         );
     }

@@ -1,6 +1,6 @@
 //! What can be asked of a container's actor, and the options of the verbs.
 
-use gantry_base::{ContainerName, Error, Result};
+use gantry_base::{ContainerName, Error, ExecId, Result};
 use gantry_shim_protocol as protocol;
 use std::os::fd::OwnedFd;
 use tokio::sync::oneshot;
@@ -51,6 +51,7 @@ pub(crate) enum Command {
         start: ExecStart,
         reply: Reply<i32>,
     },
+    KillExec(ExecId),
     ExecCheck {
         reply: Reply<()>,
     },

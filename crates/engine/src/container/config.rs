@@ -28,7 +28,7 @@ pub struct Config {
     pub exposed_ports: Vec<PortSpec>,
     /// Paths that are volumes (from image and request).
     pub volumes: Vec<String>,
-    /// Health check; stored and shown, run by a later stage.
+    /// Health check.
     pub healthcheck: Option<Healthcheck>,
     /// Limits.
     pub resources: Resources,

@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub mod config;
 mod create;
 mod exit;
+pub mod health;
 mod logs;
 mod logs_read;
 mod names;
@@ -209,8 +210,12 @@ fn published(
     let (path, args) = create::command_line(&record.config);
     let status = &record.status;
     let run_dir = shared.layout.container_run(&record.id);
-    let file = |name: &str| run_dir.join(name).to_string_lossy().into_owned();
-    let has_log = record.config.log.driver != "none";
+    let was_started = status.started_ns.is_some();
+    let file = |name: &str| {
+        let path = was_started.then(|| run_dir.join(name));
+        path.unwrap_or_default().to_string_lossy().into_owned()
+    };
+    let has_log = was_started && record.config.log.driver != "none";
     ContainerView {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -227,6 +232,7 @@ fn published(
             oom_killed: status.oom_killed,
             started_ns: status.started_ns,
             finished_ns: status.finished_ns,
+            health: status.health.clone(),
         },
         networks: run.map_or_else(
             || idle_networks(shared, record),

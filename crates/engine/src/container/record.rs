@@ -1,6 +1,7 @@
 //! The row of a container: to and from SQL. The schema is `state/migrations/0002_containers.sql`.
 
 use super::config::Config;
+use super::health::Health;
 use super::phase::Phase;
 use gantry_base::{ContainerId, ContainerName, Error, Result};
 use gantry_oci::Digest;
@@ -22,6 +23,8 @@ pub(crate) struct StatusRecord {
     pub(crate) restart_count: u32,
     /// Whether the last stop was asked for by a client.
     pub(crate) stopped_by_hand: bool,
+    /// As of its last change of status.
+    pub(crate) health: Option<Health>,
 }
 
 /// One row of `container`.

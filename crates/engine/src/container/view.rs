@@ -1,6 +1,7 @@
 //! The published picture of a container: what reads see, without asking its actor.
 
 use super::config::{Config, PortSpec};
+use super::health::Health;
 use gantry_base::{ContainerId, ContainerName, ExecId};
 use gantry_oci::Digest;
 use std::net::IpAddr;
@@ -77,6 +78,8 @@ pub struct StateView {
     pub started_ns: Option<i64>,
     /// Nanoseconds since the epoch; none: never.
     pub finished_ns: Option<i64>,
+    /// None: it has no health check, or was never started.
+    pub health: Option<Health>,
 }
 
 /// Docker's status words.

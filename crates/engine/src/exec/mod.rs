@@ -107,6 +107,11 @@ impl ExecTable {
         });
     }
 
+    /// Forgets an exec whose end everybody knows who asked for it.
+    pub(crate) fn forget_one(&self, id: &ExecId) {
+        self.lock().remove(id);
+    }
+
     fn change(&self, id: &ExecId, change: impl FnOnce(&mut ExecView)) {
         if let Some(exec) = self.lock().get_mut(id) {
             change(exec);
@@ -242,6 +247,7 @@ impl Execs {
             .map_err(|_| Error::internal("the exec ended unexpectedly"))??;
         Ok(ExecPlan {
             tty: view.config.tty,
+            framed: !view.config.tty,
             shared: self.shared.clone(),
             view,
             commands,

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 pub struct ExecPlan {
     /// Whether output is raw (a terminal) or framed.
     pub tty: bool,
+    pub(super) framed: bool,
     pub(super) shared: Arc<Shared>,
     pub(super) view: ExecView,
     pub(super) commands: mpsc::Sender<Command>,
@@ -23,6 +24,12 @@ pub struct ExecPlan {
 }
 
 impl ExecPlan {
+    /// Gives stdout and stderr as they come, not framed.
+    pub(crate) fn raw(mut self) -> Self {
+        self.framed = false;
+        self
+    }
+
     /// Starts the process with the client's stream; returns once it runs.
     ///
     /// # Errors
@@ -34,6 +41,7 @@ impl ExecPlan {
             commands,
             process,
             seccomp,
+            framed,
             ..
         } = self;
         let container = shared
@@ -41,7 +49,7 @@ impl ExecPlan {
             .find(view.container.as_str())
             .map(|(_, view)| view)?;
         let config = view.config.clone();
-        let (exec, sockets) = request(&view, client);
+        let (exec, sockets) = request(&view, client, framed);
         let (exited, exit) = oneshot::channel();
         shared.execs.change(&view.id, |exec| exec.running = true);
         let line = event_line(&config.cmd);
@@ -90,7 +98,7 @@ impl ExecPlan {
 }
 
 /// What the shim is asked for, and the client's sockets that go with it.
-fn request(view: &ExecView, client: Option<ClientStream>) -> (Exec, Vec<OwnedFd>) {
+fn request(view: &ExecView, client: Option<ClientStream>, framed: bool) -> (Exec, Vec<OwnedFd>) {
     let config = &view.config;
     let mut exec = Exec {
         id: view.id.as_str().to_owned(),
@@ -105,7 +113,7 @@ fn request(view: &ExecView, client: Option<ClientStream>) -> (Exec, Vec<OwnedFd>
             stdin: config.attach_stdin,
             stdout: config.attach_stdout,
             stderr: config.attach_stderr,
-            framed: !config.tty,
+            framed,
             detach_keys: config
                 .detach_keys
                 .clone()

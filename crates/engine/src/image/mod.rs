@@ -119,7 +119,8 @@ impl Images {
         .await?;
         for step in &removed {
             match step {
-                Removed::Untagged(name) => self.publish("untag", &id, name),
+                // Docker names the image, not the reference that it lost.
+                Removed::Untagged(_) => self.publish("untag", &id, &id),
                 Removed::Deleted(id) => self.publish("delete", id, id),
             }
         }

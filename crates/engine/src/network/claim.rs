@@ -171,21 +171,24 @@ impl Networks {
         if bindings.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let taken = all_published(&self.inner.database)?;
+        let mut taken = all_published(&self.inner.database)?;
         let mut published = Vec::new();
         let mut sockets = Vec::new();
         for binding in bindings {
             let reservation = self.reserve_one(&binding, address, &taken)?;
+            let protocol = port_protocol(binding.container.protocol);
             let host_ip = binding
                 .host_ip
                 .unwrap_or(self.inner.settings.default_host_ip);
-            published.push(PublishedPort {
-                protocol: port_protocol(binding.container.protocol),
+            let port = PublishedPort {
+                protocol,
                 host_ip,
                 host_port: reservation.port,
                 container_ip: IpAddr::V4(address),
                 container_port: binding.container.port,
-            });
+            };
+            taken.push(port.clone());
+            published.push(port);
             sockets.extend(reservation.sockets);
         }
         Ok((published, sockets))

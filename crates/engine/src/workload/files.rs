@@ -5,6 +5,7 @@ use crate::settings::Settings;
 use gantry_base::{Context, Error, Result};
 use gantry_network::hosts::{self, HostEntry};
 use gantry_network::resolv_conf::{self, Overrides, Source};
+use indexmap::IndexMap;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -13,9 +14,16 @@ pub(crate) const TARGETS: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/et
 /// File names in the run directory.
 pub(crate) const NAMES: [&str; 3] = ["resolv.conf", "hostname", "hosts"];
 
+/// Kernel parameters that take IPv6 off the container's loopback.
+const V6_SWITCHES: [&str; 2] = [
+    "net.ipv6.conf.all.disable_ipv6",
+    "net.ipv6.conf.lo.disable_ipv6",
+];
+
 /// What the files depend on.
 pub(crate) struct FilesInput<'a> {
     pub(crate) network: &'a NetworkConfig,
+    pub(crate) sysctls: &'a IndexMap<String, String>,
     pub(crate) settings: &'a Settings,
     pub(crate) hostname: &'a str,
     pub(crate) domainname: &'a str,
@@ -96,7 +104,8 @@ fn hosts(input: &FilesInput<'_>) -> Result<String> {
         });
     }
     if input.network.mode == "host" && extra.is_empty() {
-        return std::fs::read_to_string("/etc/hosts").or_else(|_| Ok(hosts::render(&[], &[])));
+        return std::fs::read_to_string("/etc/hosts")
+            .or_else(|_| Ok(hosts::render(true, &[], &[])));
     }
     let names = hosts::own_names(input.hostname, input.domainname);
     let own: Vec<HostEntry> = input
@@ -104,7 +113,10 @@ fn hosts(input: &FilesInput<'_>) -> Result<String> {
         .map(|address| HostEntry { address, names })
         .into_iter()
         .collect();
-    Ok(hosts::render(&extra, &own))
+    let has_v6 = V6_SWITCHES
+        .iter()
+        .all(|name| input.sysctls.get(*name).is_none_or(|value| value != "1"));
+    Ok(hosts::render(has_v6, &extra, &own))
 }
 
 fn bad_host(line: &str) -> Error {

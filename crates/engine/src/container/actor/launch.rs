@@ -94,6 +94,9 @@ impl Actor {
             started: Instant::now(),
             execs: HashMap::new(),
         });
+        if !paused {
+            self.begin_health();
+        }
         self.publish();
     }
 

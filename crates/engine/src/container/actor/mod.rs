@@ -5,12 +5,14 @@
 //! Decisions are in `phase.rs` and `restart.rs`; what a start does is in `start/`. Here are the loop and what follows an exit; the
 //! commands are in `launch.rs`, `stop.rs`, `leave.rs` and `streams.rs`.
 
+mod health;
 mod launch;
 mod leave;
 mod stop;
 mod streams;
 
 use super::command::{Command, ExitStatus, RemoveOptions, Reply, Start, Stop};
+use super::health::HealthResult;
 use super::phase::{self, Phase};
 use super::record::ContainerRecord;
 use super::restart::{self, Ended};
@@ -41,6 +43,10 @@ pub(super) enum Event {
         result: std::result::Result<Box<Running>, start::Failed>,
     },
     Shim(ShimEvent),
+    Probed {
+        generation: u64,
+        result: HealthResult,
+    },
 }
 
 /// The life of one run.
@@ -90,6 +96,8 @@ pub(super) struct Actor {
     waiters: Vec<Waiter>,
     restart_at: Option<Instant>,
     restart_delay: Duration,
+    /// When the next health check is due; none while one runs.
+    probe_at: Option<Instant>,
     removed: bool,
 }
 
@@ -126,6 +134,7 @@ impl Actor {
             waiters: Vec::new(),
             restart_at: None,
             restart_delay: Duration::ZERO,
+            probe_at: None,
             removed: false,
         };
         if let Some(running) = adopted {
@@ -166,10 +175,10 @@ impl Actor {
             .stopping
             .as_ref()
             .and_then(|stopping| stopping.deadline);
-        match (stop, self.restart_at) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        [stop, self.restart_at, self.probe_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn on_command(&mut self, command: Command) {
@@ -230,6 +239,7 @@ impl Actor {
                     ),
                 );
             }
+            Command::KillExec(exec) => self.kill_exec(&exec),
             Command::Processes(reply) => {
                 self.ask(Request::Processes, reply, |answer| match answer {
                     protocol::Reply::Processes(pids) => Some(pids),
@@ -264,6 +274,7 @@ impl Actor {
                 event: None,
             }) => self.on_retired(generation),
             Event::Shim(_) => {}
+            Event::Probed { generation, result } => self.on_probed(generation, result),
         }
         if self.record.phase != Phase::Starting {
             for command in std::mem::take(&mut self.deferred) {
@@ -326,6 +337,7 @@ impl Actor {
             self.retiring = Some((self.generation, live.shim.clone()));
         }
         self.generation += 1;
+        self.end_health();
         for (_, waiting) in live.execs {
             let _ = waiting.send(128 + signal::KILL);
         }
@@ -387,7 +399,11 @@ impl Actor {
                 let _ = sender.send(status.clone());
             }
         }
-        if stopped.is_some() {
+        // A forced removal stops without this event.
+        if stopped
+            .as_ref()
+            .is_some_and(|stopped| !stopped.replies.is_empty())
+        {
             self.publish_event("stop", &[]);
         }
         if let Some(delay) = restart {

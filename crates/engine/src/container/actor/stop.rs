@@ -5,7 +5,7 @@ use super::super::phase::{self, Phase};
 use super::super::signal;
 use super::{Actor, KILL_PATIENCE, Stopping, answer};
 use crate::workload::shim::ShimError;
-use gantry_base::Error;
+use gantry_base::{Error, ExecId};
 use gantry_shim_protocol::{self as protocol, Request};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -77,6 +77,9 @@ impl Actor {
 
     pub(super) fn on_timer(&mut self) {
         let now = Instant::now();
+        if self.probe_at.is_some_and(|at| at <= now) {
+            self.on_probe_due();
+        }
         if self.restart_at.is_some_and(|at| at <= now) {
             self.record.status.restart_count += 1;
             self.begin_start();
@@ -134,6 +137,20 @@ impl Actor {
             drop(live.shim.request(Request::Resume, &[], &[]));
         }
         self.publish_event("kill", &[("signal", "9")]);
+    }
+
+    /// SIGKILL to an exec; its end is reported as any other.
+    pub(super) fn kill_exec(&mut self, exec: &ExecId) {
+        let Some(live) = &self.live else { return };
+        drop(live.shim.request(
+            Request::Signal {
+                exec: Some(exec.as_str().to_owned()),
+                signal: signal::KILL,
+                all: false,
+            },
+            &[],
+            &[],
+        ));
     }
 
     pub(super) fn on_kill(&mut self, number: i32, reply: Reply<()>) {
@@ -197,6 +214,11 @@ impl Actor {
         );
         // The freezer answers within microseconds; the phase changes with the request, so that a second pause is refused.
         self.record.phase = if pause { Phase::Paused } else { Phase::Running };
+        if pause {
+            self.end_health();
+        } else {
+            self.schedule_probe();
+        }
         self.save();
         self.publish();
         self.publish_event(if pause { "pause" } else { "unpause" }, &[]);

@@ -54,6 +54,7 @@ pub(super) fn prepare(
         &run_dir_path,
         &FilesInput {
             network: &config.network,
+            sysctls: &config.security.sysctls,
             settings: &settings,
             hostname: &hostname,
             domainname: &config.domainname,

@@ -2,28 +2,29 @@
 
 use super::super::State;
 use super::host_config;
-use super::list::{endpoint, mount_points, port_map};
+use super::list::{endpoint, mount_points, port_map, signed};
 use crate::request::Request;
 use crate::response::{self, Response};
 use crate::time;
 use crate::version::Lowered as _;
 use gantry_api::types::{
-    ContainerConfig, ContainerInspectResponse, ContainerState, DriverData, Empty, HealthConfig,
-    NetworkSettings,
+    ContainerConfig, ContainerInspectResponse, ContainerState, DriverData, Empty, Health,
+    HealthConfig, HealthcheckResult, NetworkSettings,
 };
-use gantry_base::{Error, Result};
+use gantry_base::Result;
 use gantry_engine::container::view::{ContainerView, Status};
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 
 pub(super) async fn inspect(state: State, request: Request) -> Result<Response> {
     let view = state.engine.containers.get(super::reference(&request)?)?;
+    let mut answer = wire(&view);
     if request.query.flag("size") {
-        return Err(Error::not_implemented(
-            "sizes of containers are not supported yet",
-        ));
+        let size = state.engine.containers.size(view.id.as_str()).await?;
+        answer.size_rw = Some(signed(size.rw_bytes));
+        answer.size_root_fs = Some(signed(size.rootfs_bytes));
     }
-    Ok(response::ok(&wire(&view).lowered(request.version)))
+    Ok(response::ok(&answer.lowered(request.version)))
 }
 
 fn wire(view: &ContainerView) -> ContainerInspectResponse {
@@ -73,7 +74,21 @@ fn state(view: &ContainerView) -> ContainerState {
         error: state.error.clone(),
         started_at: time::rfc3339_or_never(state.started_ns),
         finished_at: time::rfc3339_or_never(state.finished_ns),
-        health: None,
+        health: state.health.as_ref().map(health),
+    }
+}
+
+fn health(health: &gantry_engine::container::health::Health) -> Health {
+    let results = health.log.iter().map(|result| HealthcheckResult {
+        start: time::rfc3339(result.start_ns),
+        end: time::rfc3339(result.end_ns),
+        exit_code: result.exit_code.into(),
+        output: result.output.clone(),
+    });
+    Health {
+        status: health.status.as_str().to_owned(),
+        failing_streak: health.failing_streak.into(),
+        log: results.collect(),
     }
 }
 

@@ -1,8 +1,8 @@
-//! `GET /containers/json`: filters, and the summary of a container.
+//! `GET /containers/json`: the summary of a container. Filters are in `filter.rs`.
 
 use super::super::State;
-use super::create::ports;
-use crate::request::{Request, quoted};
+use super::filter::{FILTERS, Filter};
+use crate::request::Request;
 use crate::response::{self, Response};
 use crate::time;
 use crate::version::Lowered as _;
@@ -11,30 +11,10 @@ use gantry_api::types::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings,
     EndpointSettings, HealthSummary, MountPoint, PortSummary,
 };
-use gantry_base::{Error, Result};
-use gantry_engine::container::config::Protocol;
-use gantry_engine::container::view::{ContainerView, EndpointView, MountView, Status};
-use regex_lite::Regex;
+use gantry_base::Result;
+use gantry_engine::container::view::{ContainerView, EndpointView, Status};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-const FILTERS: [&str; 15] = [
-    "ancestor",
-    "before",
-    "exited",
-    "expose",
-    "health",
-    "id",
-    "is-task",
-    "isolation",
-    "label",
-    "name",
-    "network",
-    "publish",
-    "since",
-    "status",
-    "volume",
-];
 
 pub(super) async fn list(state: State, request: Request) -> Result<Response> {
     let filters = request.filters(&FILTERS)?;
@@ -43,22 +23,30 @@ pub(super) async fn list(state: State, request: Request) -> Result<Response> {
         .filter(|limit| *limit > 0);
     let filter = Filter::new(&state, &filters)?;
     let all = request.query.flag("all") || limit.is_some() || filters.has("status");
-    if request.query.flag("size") {
-        return Err(Error::not_implemented(
-            "sizes of containers are not supported yet",
-        ));
-    }
     let views = state.engine.containers.list();
     let views = window(&state, &views, &filters)?;
     let wanted = views
         .iter()
         .filter(|view| (all || view.state.status.is_live()) && filter.matches(view));
     let now_ns = time::now_ns();
-    let summaries: Vec<ContainerSummary> = wanted
-        .take(limit.unwrap_or(usize::MAX))
-        .map(|view| summary(view, image_name(&state, view), now_ns).lowered(request.version))
-        .collect();
+    let mut summaries = Vec::new();
+    for view in wanted.take(limit.unwrap_or(usize::MAX)) {
+        let mut summary = summary(view, image_name(&state, view), now_ns);
+        if request.query.flag("size") {
+            // One that was removed meanwhile has no size.
+            let size = state.engine.containers.size(view.id.as_str()).await;
+            let size = size.unwrap_or_default();
+            summary.size_rw = signed(size.rw_bytes);
+            summary.size_root_fs = signed(size.rootfs_bytes);
+        }
+        summaries.push(summary.lowered(request.version));
+    }
     Ok(response::ok(&summaries))
+}
+
+/// A size in the type that the API has for it.
+pub(super) fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// The views after the one of `before`, and before the one of `since`.
@@ -83,185 +71,6 @@ fn window<'a>(
     Ok(views)
 }
 
-/// The filters of a list, parsed.
-struct Filter<'a> {
-    filters: &'a Filters,
-    names: Vec<Regex>,
-    exit_codes: Vec<i32>,
-    images: Option<Vec<String>>,
-    published: Vec<(u16, u16, Protocol)>,
-    exposed: Vec<(u16, u16, Protocol)>,
-    is_task: Option<bool>,
-}
-
-impl<'a> Filter<'a> {
-    fn new(state: &State, filters: &'a Filters) -> Result<Self> {
-        let exit_code = |text: &String| {
-            text.parse().map_err(|_| {
-                let error = format!("strconv.Atoi: parsing {}: invalid syntax", quoted(text));
-                Error::invalid(format!("invalid filter 'exited={text}': {error}"))
-            })
-        };
-        let statuses = [
-            "created",
-            "running",
-            "paused",
-            "restarting",
-            "removing",
-            "exited",
-            "dead",
-        ];
-        check_words(filters, "status", "state", &statuses)?;
-        check_words(
-            filters,
-            "health",
-            "health",
-            &["none", "starting", "healthy", "unhealthy"],
-        )?;
-        let image = |name: &String| Some(state.engine.images.get(name).ok()?.id.to_string());
-        let ancestors = filters.get("ancestor");
-        Ok(Self {
-            filters,
-            names: filters
-                .get("name")
-                .iter()
-                .filter_map(|text| Regex::new(text).ok())
-                .collect(),
-            exit_codes: filters
-                .get("exited")
-                .iter()
-                .map(exit_code)
-                .collect::<Result<_>>()?,
-            images: (!ancestors.is_empty()).then(|| ancestors.iter().filter_map(image).collect()),
-            published: port_filter(filters, "publish")?,
-            exposed: port_filter(filters, "expose")?,
-            is_task: is_task(filters)?,
-        })
-    }
-
-    fn matches(&self, view: &ContainerView) -> bool {
-        let label = |key: &str| view.config.labels.get(key).map(String::as_str);
-        let ids = self.filters.get("id");
-        self.name_matches(view.name.as_str())
-            && (ids.is_empty() || ids.iter().any(|id| view.id.as_str().starts_with(id)))
-            && self.is_task != Some(true)
-            && self.filters.matches_labels("label", label)
-            && self
-                .filters
-                .matches_exactly("status", view.state.status.as_str())
-            && self.filters.matches_exactly("health", "none")
-            && self.exit_code_matches(view)
-            && self.volume_matches(view)
-            && self
-                .images
-                .as_ref()
-                .is_none_or(|ids| ids.iter().any(|id| id == view.image.as_str()))
-            && self.network_matches(view)
-            && self.ports_match(view)
-    }
-
-    /// Names are regular expressions, found in the name with or without its slash.
-    fn name_matches(&self, name: &str) -> bool {
-        let given = self.filters.get("name");
-        given.is_empty()
-            || self
-                .names
-                .iter()
-                .any(|wanted| wanted.is_match(name) || wanted.is_match(&format!("/{name}")))
-            || given.iter().any(|wanted| wanted == name)
-    }
-
-    fn exit_code_matches(&self, view: &ContainerView) -> bool {
-        let ended = !view.state.status.is_live() && view.state.started_ns.is_some();
-        self.exit_codes.is_empty() || ended && self.exit_codes.contains(&view.state.exit_code)
-    }
-
-    fn volume_matches(&self, view: &ContainerView) -> bool {
-        let wanted = self.filters.get("volume");
-        let matches = |mount: &MountView| {
-            let name = if mount.name.is_empty() {
-                &mount.source
-            } else {
-                &mount.name
-            };
-            wanted.contains(&mount.destination) || wanted.contains(name)
-        };
-        wanted.is_empty() || view.mounts.iter().any(matches)
-    }
-
-    fn network_matches(&self, view: &ContainerView) -> bool {
-        let wanted = self.filters.get("network");
-        let on_it = |name: &String| {
-            view.networks.iter().any(|endpoint| {
-                &endpoint.network == name
-                    || !endpoint.network_id.is_empty()
-                        && endpoint.network_id.starts_with(name.as_str())
-            })
-        };
-        wanted.is_empty() || wanted.iter().any(on_it)
-    }
-
-    fn ports_match(&self, view: &ContainerView) -> bool {
-        if self.published.is_empty() && self.exposed.is_empty() {
-            return true;
-        }
-        let within = |ranges: &[(u16, u16, Protocol)], port: u16, kind: &str| {
-            ranges.iter().any(|(first, last, protocol)| {
-                (*first..=*last).contains(&port) && protocol.as_str() == kind
-            })
-        };
-        port_summaries(view).iter().any(|port| {
-            port.public_port
-                .is_some_and(|public| within(&self.published, public, &port.kind))
-                || within(&self.exposed, port.private_port, &port.kind)
-        })
-    }
-}
-
-fn check_words(filters: &Filters, name: &str, what: &str, known: &[&str]) -> Result<()> {
-    match filters
-        .get(name)
-        .iter()
-        .find(|value| !known.contains(&value.as_str()))
-    {
-        None => Ok(()),
-        Some(value) => Err(Error::invalid(format!(
-            "invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {}",
-            known.join(", ")
-        ))),
-    }
-}
-
-fn is_task(filters: &Filters) -> Result<Option<bool>> {
-    match filters.get("is-task") {
-        [] => Ok(None),
-        [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
-        [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
-        other => Err(Error::invalid(format!(
-            "invalid filter 'is-task=[{}]'",
-            other.join(" ")
-        ))),
-    }
-}
-
-fn port_filter(filters: &Filters, name: &str) -> Result<Vec<(u16, u16, Protocol)>> {
-    let parse = |text: &String| {
-        if text.contains(':') {
-            return Err(Error::internal(format!(
-                "filter for '{name}' should not contain ':': {text}"
-            )));
-        }
-        ports::filter(text).ok_or_else(|| {
-            let error = format!(
-                "strconv.ParseUint: parsing {}: invalid syntax",
-                quoted(text)
-            );
-            Error::internal(format!("error while looking up for {name} {text}: {error}"))
-        })
-    };
-    filters.get(name).iter().map(parse).collect()
-}
-
 /// The image as the container was created with it, or its id where that name leads elsewhere by now.
 fn image_name(state: &State, view: &ContainerView) -> String {
     let name = &view.config.image_reference;
@@ -279,6 +88,7 @@ fn image_name(state: &State, view: &ContainerView) -> String {
 
 fn summary(view: &ContainerView, image: String, now_ns: i64) -> ContainerSummary {
     let config = &view.config;
+    let failing_streak = view.state.health.as_ref().map_or(0, |h| h.failing_streak);
     let networks = view
         .networks
         .iter()
@@ -313,8 +123,8 @@ fn summary(view: &ContainerView, image: String, now_ns: i64) -> ContainerSummary
         network_settings: ContainerSummaryNetworkSettings { networks },
         mounts: mount_points(view),
         health: Some(HealthSummary {
-            status: "none".into(),
-            failing_streak: 0,
+            status: health(view).into(),
+            failing_streak: failing_streak.into(),
         }),
     }
 }
@@ -334,12 +144,25 @@ fn command(view: &ContainerView) -> String {
     command
 }
 
+/// Docker's word for a container's health.
+pub(super) fn health(view: &ContainerView) -> &'static str {
+    let health = view.state.health.as_ref();
+    health.map_or("none", |health| health.status.as_str())
+}
+
 /// `Up 3 seconds`, `Exited (0) About a minute ago`.
 fn status(view: &ContainerView, now_ns: i64) -> String {
     let state = &view.state;
     let ago = |since: Option<i64>| time::human(now_ns - since.unwrap_or(now_ns));
     match state.status {
-        Status::Running => format!("Up {}", ago(state.started_ns)),
+        Status::Running => {
+            let health = match health(view) {
+                "none" => String::new(),
+                "starting" => " (health: starting)".into(),
+                known => format!(" ({known})"),
+            };
+            format!("Up {}{health}", ago(state.started_ns))
+        }
         Status::Paused => format!("Up {} (Paused)", ago(state.started_ns)),
         Status::Restarting => format!(
             "Restarting ({}) {} ago",

@@ -2,6 +2,7 @@
 
 mod attach;
 mod create;
+mod filter;
 mod host_config;
 mod inspect;
 mod list;

@@ -231,14 +231,8 @@ fn check_sysctls(host: &HostConfig) -> Result<()> {
 
 fn refuse_unsupported(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let health = config
-        .healthcheck
-        .iter()
-        .flat_map(|check| check.test.iter().flatten())
-        .next();
     refuse(&[
         ("NetworkDisabled", config.network_disabled),
-        ("Healthcheck", health.is_some_and(|test| test != "NONE")),
         ("VolumesFrom", given(&host.volumes_from)),
         ("Links", given(&host.links)),
         ("StorageOpt", !host.storage_opt.is_empty()),

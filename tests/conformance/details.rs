@@ -1,0 +1,93 @@
+//! Small things that users meet: sizes, paths of a container that never ran, ports given twice, events of names.
+
+use crate::pair::{Pair, now};
+use gantry_testkit::world;
+use std::time::Duration;
+
+#[test]
+fn sizes() {
+    if !world::enter("details::sizes") {
+        return;
+    }
+    let Some(pair) = Pair::start("sizes") else {
+        return;
+    };
+    pair.check(&[
+        ("run -d --name @a IMAGE sleep 1000", 0),
+        (
+            "exec @a sh -c 'head -c 100000 /dev/zero > /new; rm /etc/passwd'",
+            0,
+        ),
+        ("ps --size --filter name=@a --format {{.Size}}", 0),
+        (
+            "inspect --size --format '{{.SizeRw}} {{.SizeRootFs}}' @a",
+            0,
+        ),
+        ("inspect --format '{{.SizeRw}}' @a", 0),
+        ("create --name @b IMAGE true", 0),
+        ("ps -a --size --filter name=@b --format {{.Size}}", 0),
+    ]);
+    pair.finish();
+}
+
+#[test]
+fn network() {
+    if !world::enter("details::network") {
+        return;
+    }
+    let Some(pair) = Pair::start("details-net") else {
+        return;
+    };
+    pair.check(&[
+        ("create --name @never IMAGE true", 0),
+        ("inspect --format '{{.ResolvConfPath}}|{{.HostnamePath}}|{{.HostsPath}}|{{.LogPath}}' @never", 0),
+        ("run --rm --sysctl net.ipv6.conf.all.disable_ipv6=1 IMAGE sh -c 'wc -l < /etc/hosts'", 0),
+        ("run --rm --sysctl net.ipv6.conf.lo.disable_ipv6=1 IMAGE sh -c 'wc -l < /etc/hosts'", 0),
+        ("run --rm --sysctl net.ipv6.conf.default.disable_ipv6=1 IMAGE sh -c 'wc -l < /etc/hosts'", 0),
+    ]);
+    // The endpoint's name and ID are in between.
+    let twice = "run --rm --name @twice -p 18123:80 -p 18123:81 IMAGE true";
+    let words: Vec<&str> = twice.split(' ').collect();
+    for finished in pair.both(&words, b"") {
+        assert_eq!(finished.code, 125, "{finished:?}");
+        let ending = "Bind for 0.0.0.0:18123 failed: port is already allocated";
+        assert!(finished.stderr.contains(ending), "{finished:?}");
+    }
+    pair.finish();
+}
+
+#[test]
+fn events() {
+    if !world::enter("details::events") {
+        return;
+    }
+    let Some(pair) = Pair::start("details-events") else {
+        return;
+    };
+    let begin = now();
+    pair.check(&[
+        ("tag IMAGE gantry-test/other:1", 0),
+        ("rmi gantry-test/other:1", 0),
+        // A forced removal is no stop.
+        ("run -d --name @a IMAGE sleep 1000", 0),
+        ("rm -f @a", 0),
+    ]);
+    // The command line cuts the present moment down to a second.
+    std::thread::sleep(Duration::from_millis(1100));
+    let actions =
+        format!("events --since {begin} --until 0s --format '{{{{.Type}}}} {{{{.Action}}}}'");
+    pair.same(&format!(
+        "{actions} --filter container=@a --filter type=container"
+    ));
+    let untagged = format!(
+        "events --since {begin} --until 0s --filter type=image --filter event=untag --format"
+    );
+    let words: Vec<&str> = untagged
+        .split(' ')
+        .chain(["{{.Actor.Attributes.name}}"])
+        .collect();
+    for finished in pair.both(&words, b"") {
+        assert!(finished.ok().starts_with("sha256:"), "{finished:?}");
+    }
+    pair.finish();
+}
