@@ -2,7 +2,8 @@
 //!
 //! The machines that build this project have hybrid cgroups, so limits of v2 can be tried nowhere else.
 //! A guest is a Debian cloud kernel under QEMU without hardware help, and an initial file system that holds just the
-//! static test binary as its first process (`crates/runtime/tests/it/machine.rs`). Results come over the serial console.
+//! static test binary as its first process (`crates/runtime/tests/it/machine.rs`) and a static busybox as its shell.
+//! Results come over the serial console.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ pub(crate) const USAGE: &str = "\
 usage: cargo xtask vm [FILTER...]
 
 Runs the cases of gantry-runtime's kernel tests whose names contain a FILTER (all without one) under QEMU.
-needs: qemu-system-x86_64 (Debian: qemu-system-x86), cpio is not needed
+needs: qemu-system-x86_64 (Debian: qemu-system-x86), strip (binutils) and a static /bin/busybox (busybox-static)
 GANTRY_VM_KERNEL=FILE  kernel to boot (default: Debian's cloud kernel, fetched with apt-get download)
 GANTRY_VM_LAYOUT=NAME  just one layout: unified or legacy";
 
@@ -24,6 +25,8 @@ GANTRY_VM_LAYOUT=NAME  just one layout: unified or legacy";
 const PASSED: &str = "machine: all cases passed";
 /// A guest without hardware help is slow, and the host may be busy.
 const TIMEOUT: Duration = Duration::from_mins(10);
+/// The guest's shell, for hooks.
+const BUSYBOX: &str = "/bin/busybox";
 const LAYOUTS: [&str; 2] = ["unified", "legacy"];
 
 /// Boots one machine for each layout.
@@ -33,7 +36,14 @@ pub(crate) fn run(root: &Path, filters: &[&str]) -> Outcome {
     std::fs::create_dir_all(&folder)
         .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let kernel = kernel(&folder)?;
-    let binary = build(root)?;
+    let binary = folder.join("it");
+    // Every case copies the program, and a guest is slow.
+    output(
+        Command::new("strip")
+            .args(["--strip-debug", "-o"])
+            .arg(&binary)
+            .arg(build(root)?),
+    )?;
     let image = folder.join("initramfs.cpio");
     initial_file_system(&binary, &image)
         .map_err(|error| format!("cannot write {}: {error}", image.display()))?;
@@ -81,7 +91,7 @@ fn require_qemu() -> Outcome {
     }
 }
 
-/// The static test binary.
+/// The static test binary, optimized: a guest is slow enough.
 fn build(root: &Path) -> Result<PathBuf, String> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let arguments = [
@@ -90,6 +100,7 @@ fn build(root: &Path) -> Result<PathBuf, String> {
         "gantry-runtime",
         "--test",
         "it",
+        "--release",
         "--no-run",
         "--message-format",
         "json",
@@ -260,15 +271,19 @@ fn initial_file_system(binary: &Path, image: &Path) -> std::io::Result<()> {
     const PROGRAM: u32 = 0o100_755;
     const CHARACTER_DEVICE: u32 = 0o020_600;
     let program = std::fs::read(binary)?;
+    let busybox = std::fs::read(BUSYBOX)?;
     let mut archive = Archive {
         file: std::io::BufWriter::new(std::fs::File::create(image)?),
         entries: 0,
     };
-    for folder in ["dev", "proc", "sys", "tmp", "run", "mnt", "etc", "root"] {
+    for folder in [
+        "dev", "proc", "sys", "tmp", "run", "mnt", "etc", "root", "bin",
+    ] {
         archive.add(folder, FOLDER, (0, 0), &[])?;
     }
     archive.add("dev/console", CHARACTER_DEVICE, (5, 1), &[])?;
     archive.add("init", PROGRAM, (0, 0), &program)?;
+    archive.add("bin/busybox", PROGRAM, (0, 0), &busybox)?;
     archive.add("TRAILER!!!", 0, (0, 0), &[])?;
     archive.file.flush()
 }

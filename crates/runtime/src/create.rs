@@ -316,7 +316,7 @@ impl Spaces {
     }
 
     /// The bits for clone3. A cgroup namespace has to wait until the cgroup was joined; a time namespace until its
-    /// offsets are set, and it is entered by execve.
+    /// offsets are set.
     fn clone_flags(&self) -> u64 {
         self.new & !(Kind::Cgroup.flag() | Kind::Time.flag())
     }

@@ -127,6 +127,8 @@ fn isolate(roots: &mut Roots) -> Result<()> {
     let writable = attributes.without(Attributes::READ_ONLY);
     let root = mount::new_filesystem("tmpfs", Some("gantry-shim"), &options, writable)?;
     mount::attach_at(&root, Path::new("/"))?;
+    // Where an init lays devices aside that old kernels copy only from there.
+    rustix::fs::mkdirat(&root, "dev", Mode::from_raw_mode(0o555)).map_err(std::io::Error::from)?;
     // Without them a container's view is mounted afresh, which costs more.
     if let Ok(copies) = copies {
         keep_hierarchies(&root, copies, roots)?;

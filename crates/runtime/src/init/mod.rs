@@ -8,7 +8,7 @@ mod reaper;
 use gantry_oci::runtime::{Linux, Process, Spec};
 use gantry_sys::namespace::{self, Kind};
 use gantry_sys::process as sys_process;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::thread;
 use std::fmt::Write as _;
 use std::mem::ManuallyDrop;
@@ -221,8 +221,11 @@ impl Setup<'_> {
                 )?);
             }
         }
-        if !linux.time_offsets.is_empty() {
-            write_time_offsets(linux, proc)?;
+        if self.spaces.new & Kind::Time.flag() != 0 {
+            if !linux.time_offsets.is_empty() {
+                write_time_offsets(linux, proc)?;
+            }
+            enter_time_namespace(proc)?;
         }
         if let Some(personality) = &linux.personality {
             settings::set_personality(personality)?;
@@ -411,6 +414,14 @@ pub(crate) fn become_root() -> Result<()> {
         .context("cannot become root of the user namespace")?;
     thread::set_thread_res_uid(Some(uid), Some(uid), Some(uid))
         .context("cannot become root of the user namespace")
+}
+
+/// A time namespace that was made by unshare is for children; execve enters it since Linux 6.3 only.
+fn enter_time_namespace(proc: &Proc) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let folder = proc.open("self/ns", OFlags::PATH | OFlags::DIRECTORY)?;
+    let space = rustix::fs::openat(folder, "time_for_children", flags, Mode::empty())?;
+    namespace::join(space.as_fd(), Kind::Time).context("cannot enter the time namespace")
 }
 
 fn write_time_offsets(linux: &Linux, proc: &Proc) -> Result<()> {

@@ -30,6 +30,10 @@ const LINKS: [(&str, &str); 4] = [
 
 /// The devices that `/dev/null` is checked against, wherever it comes from.
 const NULL: (u32, u32) = (1, 3);
+/// The `/dev` of the file system that the container leaves behind; the zygote's shims have an empty one.
+const OUTER_DEV: &str = "/dev";
+/// How nodes are opened: looked at, never used.
+const NODE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Rootfs<'_> {
     /// Makes nodes and links, unless `/dev` is a bind mount and so the user's.
@@ -128,43 +132,64 @@ impl Rootfs<'_> {
             .strip_prefix("/dev")
             .map_err(|_| Error::unsupported("device nodes cannot be made outside of /dev here"))?;
         let (kind, number) = device_number(device)?;
-        let node = self.host_device(relative, kind, number)?;
+        let (_, node) = self.host_device(relative, kind, number)?;
         let target = self.root.create_file(path, 0o666)?;
         Ok(mount::attach(&node, &target)?)
     }
 
-    /// A detached mount of a node that was made by somebody who may, checked to be the right one.
-    fn host_device(&self, relative: &Path, kind: FileType, number: u64) -> Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut last = Error::internal(
-            "device nodes cannot be made here, and the host's were not handed over",
-        );
+    /// A node that was made by somebody who may, checked to be the right one, and a detached copy of it.
+    fn host_device(
+        &self,
+        relative: &Path,
+        kind: FileType,
+        number: u64,
+    ) -> Result<(OwnedFd, OwnedFd)> {
         // A descriptor of another mount namespace cannot be copied, this namespace's own /dev can; the daemon's shims
         // have none, but hand over a detached one.
-        let own = Path::new("/dev").join(relative);
-        let places = [
+        let own = Path::new(OUTER_DEV).join(relative);
+        let candidates = [
             self.plan
                 .host_dev
                 .as_ref()
-                .map(|dev| rustix::fs::openat(dev, relative, flags, Mode::empty())),
-            Some(rustix::fs::open(&own, flags, Mode::empty())),
+                .map(|dev| rustix::fs::openat(dev, relative, NODE, Mode::empty())),
+            Some(rustix::fs::open(&own, NODE, Mode::empty())),
         ];
-        for node in places.into_iter().flatten() {
-            let copy = node.map_err(Error::from).and_then(|node| {
-                if !is_device(&node, Path::new("").as_os_str(), kind, number) {
-                    return Err(Error::internal(format!(
-                        "the host's {} is another device",
-                        own.display()
-                    )));
-                }
-                Ok(mount::clone_fd(&node, false)?)
-            });
-            match copy {
-                Ok(copy) => return Ok(copy),
-                Err(error) => last = error,
+        let mut last = Error::internal(
+            "device nodes cannot be made here, and the host's were not handed over",
+        );
+        for node in candidates.into_iter().flatten() {
+            let Ok(node) = node else { continue };
+            if !is_device(&node, Path::new("").as_os_str(), kind, number) {
+                last = Error::internal(format!("the host's {} is another device", own.display()));
+                continue;
+            }
+            match self.copy_node(&node) {
+                Ok(copy) => return Ok((node, copy)),
+                Err(error) => last = error.into(),
             }
         }
         Err(last)
+    }
+
+    /// A detached copy of a node, which may be part of the handed-over `/dev`.
+    fn copy_node(&self, node: &OwnedFd) -> std::io::Result<OwnedFd> {
+        let result = mount::clone_fd(node, false);
+        match (&result, &self.plan.host_dev) {
+            // Before Linux 6.15 only what is attached can be copied in part.
+            (Err(error), Some(dev)) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.lay_aside(dev)?;
+                mount::clone_fd(node, false)
+            }
+            _ => result,
+        }
+    }
+
+    /// Attaches a mount where nobody will see it: [`Rootfs::enter`] leaves that place behind.
+    fn lay_aside(&self, dev: &OwnedFd) -> std::io::Result<()> {
+        match self.place {
+            super::Place::OwnNamespace => mount::attach_at(dev, Path::new(OUTER_DEV)),
+            super::Place::Detached => Err(std::io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn make_links(&mut self, dev: &Kept, is_fresh: bool) -> Result<()> {
@@ -208,16 +233,9 @@ impl Rootfs<'_> {
 
     /// Of all candidates the first that is the null device and can be copied.
     fn open_null(&self) -> Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let number = rustix::fs::makedev(NULL.0, NULL.1);
-        let is_null = |fd: &OwnedFd| {
-            is_device(
-                fd,
-                Path::new("").as_os_str(),
-                FileType::CharacterDevice,
-                number,
-            )
-        };
+        let kind = FileType::CharacterDevice;
+        let is_null = |fd: &OwnedFd| is_device(fd, Path::new("").as_os_str(), kind, number);
         // The container's own; wherever its /dev comes from, this very inode is what will be shown.
         if let Ok(fd) = self
             .root
@@ -234,16 +252,17 @@ impl Rootfs<'_> {
                 mount::Attributes::NO_SUID,
             )
         {
-            let mode = Mode::from_raw_mode(0o666);
-            rustix::fs::mknodat(&dir, "null", FileType::CharacterDevice, mode, number)?;
-            let fd = rustix::fs::openat(&dir, "null", flags, Mode::empty())?;
-            // The file system goes away with its last descriptor, so this one stays until execve.
-            std::mem::forget(dir);
-            if mount::clone_fd(&fd, false).is_ok() {
+            rustix::fs::mknodat(&dir, "null", kind, Mode::from_raw_mode(0o666), number)?;
+            let fd = rustix::fs::openat(&dir, "null", NODE, Mode::empty())?;
+            if mount::clone_fd(&fd, false).is_ok()
+                || (self.lay_aside(&dir).is_ok() && mount::clone_fd(&fd, false).is_ok())
+            {
+                // The file system goes away with its last descriptor, so this one stays until execve.
+                std::mem::forget(dir);
                 return Ok(fd);
             }
         }
-        self.host_device(Path::new("null"), FileType::CharacterDevice, number)
+        Ok(self.host_device(Path::new("null"), kind, number)?.0)
     }
 }
 

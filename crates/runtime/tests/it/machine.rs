@@ -27,6 +27,7 @@ const LEGACY: [(&str, &str); 12] = [
 
 /// Runs as process 1; `layout` is `legacy` or `unified`, the rest are filters.
 pub(crate) fn main(layout: &str, filters: &[String]) -> ! {
+    leave_initial_file_system();
     mount("proc", "proc", "/proc", "");
     mount("sysfs", "sysfs", "/sys", "");
     mount("devtmpfs", "devtmpfs", "/dev", "");
@@ -48,7 +49,10 @@ pub(crate) fn main(layout: &str, filters: &[String]) -> ! {
             );
         }
     }
-    let status = Command::new("/proc/self/exe").args(filters).status();
+    let status = Command::new("/init")
+        .args(filters)
+        .env(crate::world::IN_MACHINE, "1")
+        .status();
     match status {
         Ok(status) if status.success() => println!("{PASSED}"),
         other => println!("machine: {other:?}"),
@@ -56,6 +60,27 @@ pub(crate) fn main(layout: &str, filters: &[String]) -> ! {
     let _ = rustix::system::reboot(rustix::system::RebootCommand::PowerOff);
     // Without a way to switch off, the end of process 1 ends the machine.
     std::process::exit(1);
+}
+
+/// Goes on in a tmpfs with the same content: the initial file system can be neither pivoted away nor id-mapped, and no
+/// distribution stays in it. See `pivot_root(2)`.
+fn leave_initial_file_system() {
+    const NEW: &str = "/mnt";
+    mount("tmpfs", "tmpfs", NEW, "");
+    for folder in [
+        "dev", "proc", "sys", "tmp", "run", "mnt", "etc", "root", "bin",
+    ] {
+        std::fs::create_dir(Path::new(NEW).join(folder)).expect("the tmpfs is empty");
+    }
+    for program in ["init", "bin/busybox"] {
+        std::fs::copy(Path::new("/").join(program), Path::new(NEW).join(program))
+            .expect("fits into memory");
+    }
+    std::os::unix::fs::symlink("busybox", Path::new(NEW).join("bin/sh")).expect("is new");
+    rustix::process::chdir(NEW).expect("was just mounted");
+    rustix::mount::mount_move(".", "/").expect("the tmpfs is mounted");
+    rustix::process::chroot(".").expect("runs as root");
+    rustix::process::chdir("/").expect("is the new root");
 }
 
 /// A kernel without a controller just lacks its hierarchy.

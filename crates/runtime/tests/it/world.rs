@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+/// Set in the environment in a virtual machine.
+pub(crate) const IN_MACHINE: &str = "GANTRY_IT_MACHINE";
+
 /// A case's name and function.
 pub(crate) type Case = (&'static str, fn(&World));
 
@@ -249,6 +252,28 @@ pub(crate) fn output() -> (std::io::PipeReader, Stdio) {
 /// Removes what is left of a container that has ended.
 pub(crate) fn end(init: Init) {
     init.cgroup.remove().expect("the cgroups are removed");
+}
+
+/// How often a race is tried: less often in a virtual machine, which is slow.
+pub(crate) fn rounds(wanted: usize) -> usize {
+    if std::env::var_os(IN_MACHINE).is_some() {
+        wanted / 5
+    } else {
+        wanted
+    }
+}
+
+/// The kernel's version, for what old ones cannot do.
+pub(crate) fn kernel() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let mut numbers = name
+        .release()
+        .to_str()
+        .expect("is text")
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|number| number.parse().expect("is a number"));
+    let mut next = || numbers.next().expect("has two numbers");
+    (next(), next())
 }
 
 /// A running container and its output.
