@@ -2,11 +2,13 @@
 //!
 //! [`world`] gives a test its own network and mounts, [`daemon`] runs our daemon in it, [`peer`] is a real dockerd to compare
 //! with. [`program`] runs command lines, [`terminal`] runs them in a pseudo-terminal, [`http`] asks a daemon without any;
-//! [`image`] and [`tar`] make images out of nothing.
+//! [`image`] and [`tar`] make images out of nothing, [`debian`] makes a real one, and [`lan`] is another host.
 
 pub mod daemon;
+pub mod debian;
 pub mod http;
 pub mod image;
+pub mod lan;
 pub mod peer;
 pub mod program;
 pub mod tar;
