@@ -6,6 +6,7 @@
 
 mod builtin;
 mod chain;
+pub mod content;
 mod export;
 mod history;
 mod import;

@@ -55,8 +55,16 @@ impl Database {
     /// # Errors
     /// When the file cannot be opened, is damaged, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, migrate::MIGRATIONS)
+    }
+
+    /// Like [`Database::open`], for a file with a schema of its own: all its migrations ever released, in order.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
+    pub fn open_with(path: &Path, migrations: &[&str]) -> Result<Self> {
         let mut connection = open_connection(path)?;
-        migrate::run(&mut connection, migrate::MIGRATIONS)
+        migrate::run(&mut connection, migrations)
             .with_context(|| format!("cannot migrate {}", path.display()))?;
         let (sender, receiver) = mpsc::channel();
         std::thread::Builder::new()
