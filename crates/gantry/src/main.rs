@@ -1,11 +1,12 @@
 //! `gantry`: command line, daemon and helpers in one executable.
 //!
-//! Called as `dockerd` or `gantryd`, or with `daemon` as its first argument, it is the daemon; else it is the command line, which
-//! answers to `docker` too.
+//! Called as `dockerd` or `gantryd`, or with `daemon` as its first argument, it is the daemon; with `registry` it is a registry;
+//! else it is the command line, which answers to `docker` too.
 
 mod config;
 mod daemon;
 mod notify;
+mod registry;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
     }
     if arguments.get(1).is_some_and(|first| first == "daemon") {
         return daemon::main("gantry daemon", arguments.split_off(2));
+    }
+    if arguments.get(1).is_some_and(|first| first == "registry") {
+        return registry::main(arguments.split_off(2));
     }
     ExitCode::from(u8::try_from(gantry_cli::main(arguments)).unwrap_or(1))
 }
