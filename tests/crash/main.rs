@@ -3,4 +3,5 @@
 
 mod failpoints;
 mod random;
+mod registry;
 mod support;

@@ -2,7 +2,8 @@
 //!
 //! [`world`] gives a test its own network and mounts, [`daemon`] runs our daemon in it, [`peer`] is a real dockerd to compare
 //! with. [`program`] runs command lines, [`terminal`] runs them in a pseudo-terminal, [`http`] asks a daemon without any;
-//! [`image`] and [`tar`] make images out of nothing, [`debian`] makes a real one, and [`lan`] is another host.
+//! [`image`] and [`tar`] make images out of nothing, [`debian`] makes a real one, [`lan`] is another host, and
+//! [`registry`] is a registry to pull from.
 
 pub mod daemon;
 pub mod debian;
@@ -11,6 +12,7 @@ pub mod image;
 pub mod lan;
 pub mod peer;
 pub mod program;
+pub mod registry;
 pub mod tar;
 pub mod terminal;
 pub mod world;

@@ -1,0 +1,9 @@
+//! The registry over its protocol, with a client that is not ours: uploads, downloads, lists, garbage, access, bounds.
+
+mod access;
+mod download;
+mod garbage;
+mod image;
+mod limits;
+mod listing;
+mod upload;
