@@ -11,6 +11,7 @@ mod image;
 mod output;
 mod pair;
 mod refusal;
+mod registry;
 mod system;
 mod terminal;
 mod view;
