@@ -15,3 +15,4 @@ mod registry;
 mod system;
 mod terminal;
 mod view;
+mod volume;

@@ -3,12 +3,14 @@
 use crate::support::{assert_port_is_free, failpoints, remove_all, run, serves};
 use gantry_testkit::daemon::Daemon;
 use gantry_testkit::world;
+use serde_json::json;
 use std::time::Duration;
 
 /// A container that must live through everything.
 const SURVIVOR_PORT: u16 = 18_001;
 /// The port of the container that the operations are done with.
 const PORT: u16 = 18_002;
+const VOLUME: &str = "subject-data";
 
 #[test]
 fn a_death_at_any_failpoint_leaves_nothing_and_loses_nothing() {
@@ -77,6 +79,15 @@ fn operations(daemon: &Daemon) {
             return;
         }
     }
+    let volume = json!({"Name": VOLUME});
+    if client
+        .request("POST", "/volumes/create", Some(&volume))
+        .is_err()
+    {
+        return;
+    }
+    // The last step: the caller looks whether the daemon lives.
+    let _ = client.request("DELETE", &format!("/volumes/{VOLUME}"), None);
 }
 
 fn pid_of(daemon: &Daemon, id: &str) -> i64 {
@@ -114,6 +125,11 @@ fn remove_others(daemon: &Daemon, survivor: &str, when: &str) {
             assert!(removed.is_ok(), "{when}: {removed:?}");
         }
     }
+    let removed = client.request("DELETE", &format!("/volumes/{VOLUME}?force=1"), None);
+    assert!(removed.is_ok(), "{when}: {removed:?}");
+    let volumes = std::fs::read_dir(daemon.root().join("data/volumes"));
+    let left: Vec<_> = volumes.expect("the daemon makes it").flatten().collect();
+    assert!(left.is_empty(), "{when}: {left:?}");
     let pid = pid_of(daemon, survivor);
     daemon.assert_clean_but(survivor, pid, when);
 }

@@ -1,4 +1,4 @@
-//! The domain: containers, execs, images, networks, events. Owns all intent; knows neither HTTP nor the JSON of the API.
+//! The domain: containers, execs, images, networks, volumes, events. Owns all intent; knows neither HTTP nor the JSON of the API.
 //!
 //! Start reading at [`Engine::open`] (boot) and `container/mod.rs`. One service per noun, one verb per file.
 
@@ -12,7 +12,7 @@ pub mod image;
 pub mod network;
 pub mod settings;
 pub mod system;
-mod volume;
+pub mod volume;
 mod workload;
 
 use container::{Containers, Index};
@@ -27,6 +27,7 @@ use settings::Settings;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, RwLock};
 use system::System;
+use volume::Volumes;
 use workload::seccomp::SeccompCache;
 use workload::zygote::Zygote;
 
@@ -41,6 +42,8 @@ pub struct Engine {
     pub images: Images,
     /// Networks.
     pub networks: Networks,
+    /// Volumes.
+    pub volumes: Volumes,
     /// What happened.
     pub events: Events,
     /// The daemon and its host.
@@ -53,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) db: Database,
     pub(crate) images: Images,
     pub(crate) networks: Networks,
+    pub(crate) volumes: Volumes,
     pub(crate) zygote: Zygote,
     pub(crate) events: Events,
     pub(crate) host: Host,
@@ -112,12 +116,14 @@ impl Engine {
         let images = Images::open(&layout, db.clone())?;
         let networks = Networks::open(&db, &settings)?;
         let events = Events::default();
+        let volumes = Volumes::open(&layout, db.clone(), events.clone());
         let shared = Arc::new(Shared {
             zygote: Zygote::start(&settings.shim)?,
             layout,
             db,
             images: images.clone(),
             networks: networks.clone(),
+            volumes: volumes.clone(),
             events: events.clone(),
             containers: Index::default(),
             execs: ExecTable::default(),
@@ -140,6 +146,7 @@ impl Engine {
             },
             images,
             networks,
+            volumes,
             events,
             system: System { shared },
         };

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_images.sql"),
     include_str!("../migrations/0002_containers.sql"),
+    include_str!("../migrations/0003_volumes.sql"),
     include_str!("../migrations/0003_content.sql"),
 ];
 

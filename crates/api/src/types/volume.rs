@@ -24,3 +24,23 @@ pub struct VolumeListResponse {
     pub volumes: Vec<Volume>,
     pub warnings: Option<Vec<String>>,
 }
+
+/// `POST /volumes/create`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VolumeCreateRequest {
+    pub name: String,
+    pub driver: String,
+    pub driver_opts: Option<BTreeMap<String, String>>,
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_volume_spec: Option<serde_json::Value>,
+}
+
+/// `POST /volumes/prune`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VolumesPruneReport {
+    pub volumes_deleted: Vec<String>,
+    pub space_reclaimed: u64,
+}

@@ -174,8 +174,11 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &system::info::COMMAND,
     &system::inspect::COMMAND,
     &system::version::COMMAND,
+    &volume::create::COMMAND,
     &volume::inspect::COMMAND,
     &volume::list::COMMAND,
+    &volume::prune::COMMAND,
+    &volume::remove::COMMAND,
 ];
 
 /// The flags of a command that has none.

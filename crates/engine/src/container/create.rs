@@ -6,13 +6,16 @@ use super::actor::Actor;
 use super::config::{Config, MountConfig, MountSource, ProcessConfig, Resources};
 use super::phase::Phase;
 use super::record::{ContainerRecord, StatusRecord};
-use super::{Containers, Shared, names, spec};
+use super::{Containers, Shared, names, spec, volumes};
 use crate::clock::now_ns;
 use crate::random_bytes;
+use crate::volume;
 use gantry_base::{ContainerId, ContainerName, Error, ErrorKind, Result, Undo};
 use gantry_oci::Platform;
 use gantry_oci::image::{ContainerDefaults, Healthcheck};
 use gantry_state::Durability;
+use gantry_state::rusqlite::Transaction;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Smallest memory limit, as dockerd has it.
@@ -80,7 +83,8 @@ fn create(shared: &Arc<Shared>, options: CreateOptions) -> Result<Created> {
         return Err(super::record::name_in_use(name.as_str(), holder.as_str()));
     }
     let id = ContainerId::from_random(random_bytes);
-    name_anonymous_volumes(&mut config);
+    let anonymous = volumes::name_anonymous(&mut config);
+    let used = volumes::names(&config);
     let mut record = ContainerRecord {
         id: id.clone(),
         name: name.clone().unwrap_or_else(|| generated_name(0)),
@@ -92,13 +96,17 @@ fn create(shared: &Arc<Shared>, options: CreateOptions) -> Result<Created> {
         boot: shared.host.boot_id.clone(),
     };
     let mut undo = Undo::new();
-    undo.push(|| super::remove::clean_up(shared, id.clone(), Vec::new()));
+    undo.push(|| {
+        super::remove::clean_up(shared, id.clone(), Vec::new());
+        shared.volumes.discard(&anonymous);
+    });
     shared.images.prepare_snapshot(&id, &image)?;
     gantry_base::failpoint!("create.snapshot");
+    volumes::fill(shared, &record, &anonymous)?;
     let log_dir = shared.layout.container(&id);
     make_private_dir(&log_dir)?;
     gantry_base::failpoint!("create.log_dir");
-    insert(shared, &mut record, name.is_none())?;
+    insert(shared, &mut record, name.is_none(), &used)?;
     gantry_base::failpoint!("create.outcome");
     undo.disarm();
     let attributes = super::attributes(&record, &[]);
@@ -121,7 +129,12 @@ fn make_private_dir(path: &std::path::Path) -> Result<()> {
 }
 
 /// Inserts the row, drawing other names while a generated one is taken.
-fn insert(shared: &Shared, record: &mut ContainerRecord, generated: bool) -> Result<()> {
+fn insert(
+    shared: &Shared,
+    record: &mut ContainerRecord,
+    generated: bool,
+    volumes: &BTreeSet<String>,
+) -> Result<()> {
     // A container that is removed after its exit is not promised to survive a power cut.
     let durability = if record.config.auto_remove {
         Durability::Normal
@@ -129,8 +142,14 @@ fn insert(shared: &Shared, record: &mut ContainerRecord, generated: bool) -> Res
         Durability::Full
     };
     for attempt in 0.. {
-        let row = record.clone();
-        match shared.db.write(durability, move |tx| row.insert(tx)) {
+        let (row, volumes) = (record.clone(), volumes.clone());
+        let write = move |tx: &Transaction<'_>| {
+            row.insert(tx)?;
+            volumes
+                .iter()
+                .try_for_each(|name| volume::record::insert_use(tx, row.id.as_str(), name))
+        };
+        match shared.db.write(durability, write) {
             Err(error) if generated && error.kind() == ErrorKind::Conflict && attempt < 100 => {
                 record.name = generated_name(attempt + 1);
             }
@@ -443,34 +462,6 @@ fn check_cpu(resources: &Resources, processors: usize) -> Result<()> {
         return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
     Ok(())
-}
-
-/// Image and request volumes without a mount of their own become anonymous volumes.
-fn name_anonymous_volumes(config: &mut Config) {
-    let fresh = || ContainerId::from_random(random_bytes).as_str().to_owned();
-    for mount in &mut config.mounts {
-        if let MountSource::Volume { name, .. } = &mut mount.source
-            && name.is_empty()
-        {
-            *name = fresh();
-        }
-    }
-    for path in config.volumes.clone() {
-        let target = clean_path(&path);
-        if config.mounts.iter().all(|mount| mount.target != target) {
-            let source = MountSource::Volume {
-                name: fresh(),
-                no_copy: false,
-                mode: String::new(),
-            };
-            config.mounts.push(MountConfig {
-                target,
-                source,
-                readonly: false,
-                from_mounts: false,
-            });
-        }
-    }
 }
 
 /// An absolute path without `.`, `..` and double slashes, by text alone.

@@ -26,6 +26,7 @@ mod start;
 mod top;
 mod verbs;
 pub mod view;
+mod volumes;
 
 use crate::Shared;
 pub(crate) use attach::DETACH_KEYS;
@@ -320,10 +321,8 @@ fn mount_views(shared: &Shared, record: &ContainerRecord) -> Vec<MountView> {
                     kind: "volume",
                     name: name.clone(),
                     source: shared
-                        .layout
-                        .volumes()
-                        .join(name)
-                        .join("_data")
+                        .volumes
+                        .mountpoint(name)
                         .to_string_lossy()
                         .into_owned(),
                     driver: "local".into(),

@@ -80,6 +80,16 @@ fn decide(phase: Phase, ran_before: bool, same_boot: bool, observed: &Observed) 
 /// Settles every row, starts the actors, and gives the containers that their policy starts now.
 pub(crate) fn run(shared: &Arc<Shared>) -> Result<Vec<ContainerId>> {
     let records = shared.db.read(record::load_all)?;
+    let uses = records
+        .iter()
+        .map(|record| {
+            (
+                record.id.as_str().to_owned(),
+                super::volumes::names(&record.config),
+            )
+        })
+        .collect();
+    shared.volumes.reconcile(&uses)?;
     let mut to_start = Vec::new();
     let mut kept = HashSet::new();
     for record in records {

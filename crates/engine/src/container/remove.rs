@@ -4,8 +4,8 @@
 
 use super::Shared;
 use super::command::RemoveOptions;
-use super::config::MountSource;
 use super::record::{self, ContainerRecord};
+use crate::volume;
 use gantry_base::{ContainerId, Result};
 use gantry_state::Durability;
 use gantry_state::rusqlite::Transaction;
@@ -29,13 +29,15 @@ pub(super) fn finish(
     } else {
         Durability::Full
     };
-    let volumes = if automatic || options.is_some_and(|options| options.volumes) {
-        anonymous_volumes(record)
-    } else {
-        Vec::new()
-    };
+    let with_volumes = automatic || options.is_some_and(|options| options.volumes);
+    let volumes = with_volumes.then(|| super::volumes::names(&record.config));
+    let volumes: Vec<String> = volumes.into_iter().flatten().collect();
     let service = shared.clone();
-    let after = move |result: Result<()>| {
+    let after = move |result: Result<Vec<String>>| {
+        let (result, volumes) = match result {
+            Ok(volumes) => (Ok(()), volumes),
+            Err(error) => (Err(error), Vec::new()),
+        };
         if result.is_ok() {
             service.containers.remove(&id);
             service.execs.forget(&id);
@@ -51,23 +53,11 @@ pub(super) fn finish(
     };
     let write = move |tx: &Transaction<'_>| {
         record::delete(tx, &key)?;
+        let volumes = volume::record::begin_removals(tx, &volumes)?;
         gantry_base::failpoint!("remove.row");
-        Ok(())
+        Ok(volumes)
     };
     shared.db.enqueue(durability, write, after);
-}
-
-fn anonymous_volumes(record: &ContainerRecord) -> Vec<String> {
-    let is_anonymous = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
-    record
-        .config
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.source {
-            MountSource::Volume { name, .. } if is_anonymous(name) => Some(name.clone()),
-            _ => None,
-        })
-        .collect()
 }
 
 /// Removes what has no row any more. Also called by boot for directories whose row is gone.
@@ -88,9 +78,7 @@ fn remove_effects(shared: &Shared, id: &ContainerId, volumes: &[String]) -> Resu
     gantry_base::failpoint!("remove.cgroup");
     remove_tree(&shared.layout.container(id))?;
     gantry_base::failpoint!("remove.logs");
-    for name in volumes {
-        remove_tree(&shared.layout.volumes().join(name))?;
-    }
+    shared.volumes.finish_removals(volumes)?;
     // Last, as it is what boot finds a half-removed container by.
     remove_tree(&shared.layout.container_run(id))?;
     gantry_base::failpoint!("remove.run_dir");

@@ -1,23 +1,142 @@
-//! `/volumes/…`. Volumes exist as directories of containers so far; the noun has no verbs yet.
+//! `/volumes/…`
 
 use super::{State, route};
 use crate::app::Serve;
 use crate::request::Request;
-use crate::response::Response;
+use crate::response::{self, Response};
 use crate::router::Router;
-use gantry_base::{Error, Result};
+use crate::time;
+use gantry_api::filters::Filters;
+use gantry_api::types::{Volume, VolumeCreateRequest, VolumeListResponse, VolumesPruneReport};
+use gantry_base::{Error, ErrorKind, Result};
+use gantry_engine::volume::{VolumeOptions, VolumeView};
+use hyper::StatusCode;
+use indexmap::IndexMap;
+use std::collections::BTreeMap;
 
 pub(super) fn add(router: &mut Router<Serve<State>>) {
-    route!(router, GET "/volumes", refuse);
-    route!(router, POST "/volumes/create", refuse);
-    route!(router, POST "/volumes/prune", refuse);
-    route!(router, GET "/volumes/{}", refuse);
-    route!(router, PUT "/volumes/{}", refuse);
-    route!(router, DELETE "/volumes/{}", refuse);
+    route!(router, GET "/volumes", list);
+    route!(router, POST "/volumes/create", create);
+    route!(router, POST "/volumes/prune", prune);
+    route!(router, GET "/volumes/{}", inspect);
+    route!(router, PUT "/volumes/{}", update);
+    route!(router, DELETE "/volumes/{}", remove);
 }
 
-async fn refuse(_: State, _: Request) -> Result<Response> {
-    Err(Error::not_implemented(
-        "volume commands are not supported yet",
-    ))
+async fn list(state: State, request: Request) -> Result<Response> {
+    let filters = request.filters(&["dangling", "driver", "label", "name"])?;
+    let dangling = flag(&filters, "dangling")?;
+    let volumes = state.engine.volumes.list()?;
+    let wanted = volumes
+        .iter()
+        .filter(|volume| dangling.is_none_or(|dangling| dangling != volume.is_used))
+        .filter(|volume| matches(&filters, volume));
+    Ok(response::ok(&VolumeListResponse {
+        volumes: wanted.map(wire).collect(),
+        warnings: None,
+    }))
+}
+
+fn matches(filters: &Filters, volume: &VolumeView) -> bool {
+    let names = filters.get("name");
+    filters.matches_exactly("driver", "local")
+        && matches_labels(filters, volume)
+        && (names.is_empty() || names.iter().any(|part| volume.name.contains(part.as_str())))
+}
+
+fn matches_labels(filters: &Filters, volume: &VolumeView) -> bool {
+    let label = |key: &str| volume.labels.as_ref()?.get(key).map(String::as_str);
+    let not = filters.get("label!");
+    let is_excluded = |wanted: &String| match wanted.split_once('=') {
+        Some((key, value)) => label(key) == Some(value),
+        None => label(wanted).is_some(),
+    };
+    filters.matches_labels("label", label) && !not.iter().any(is_excluded)
+}
+
+/// A filter that is true or false.
+fn flag(filters: &Filters, name: &str) -> Result<Option<bool>> {
+    match filters.get(name) {
+        [] => Ok(None),
+        [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
+        [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
+        other => Err(Error::invalid(format!(
+            "invalid filter '{name}=[{}]'",
+            other.join(" ")
+        ))),
+    }
+}
+
+async fn create(state: State, mut request: Request) -> Result<Response> {
+    let body: VolumeCreateRequest = request.json().await?;
+    if body.cluster_volume_spec.is_some() {
+        return Err(no_cluster());
+    }
+    let map = |map: Option<BTreeMap<String, String>>| {
+        map.map(|map| map.into_iter().collect::<IndexMap<_, _>>())
+    };
+    let options = VolumeOptions {
+        name: body.name,
+        driver: body.driver,
+        labels: map(body.labels),
+        options: map(body.driver_opts),
+    };
+    let volume = state.engine.volumes.create(options).await?;
+    Ok(response::json(StatusCode::CREATED, &wire(&volume)))
+}
+
+async fn inspect(state: State, request: Request) -> Result<Response> {
+    Ok(response::ok(&wire(
+        &state.engine.volumes.get(&request.name)?,
+    )))
+}
+
+/// Only volumes of a swarm can be changed.
+async fn update(_: State, _: Request) -> Result<Response> {
+    Err(no_cluster())
+}
+
+fn no_cluster() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "volume update only valid for cluster volumes, but swarm is unavailable",
+    )
+}
+
+async fn remove(state: State, request: Request) -> Result<Response> {
+    match state.engine.volumes.remove(&request.name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound && request.query.flag("force") => {}
+        other => other?,
+    }
+    Ok(response::status(StatusCode::NO_CONTENT))
+}
+
+async fn prune(state: State, request: Request) -> Result<Response> {
+    let filters = request.filters(&["all", "label", "label!"])?;
+    // Before version 1.42 named volumes went too.
+    let all = flag(&filters, "all")?.unwrap_or(!request.at_least(42));
+    let wanted = move |volume: &VolumeView| {
+        (all || volume.is_anonymous()) && matches_labels(&filters, volume)
+    };
+    let pruned = state.engine.volumes.prune(wanted).await?;
+    Ok(response::ok(&VolumesPruneReport {
+        volumes_deleted: pruned.names,
+        space_reclaimed: pruned.space_reclaimed_bytes,
+    }))
+}
+
+fn wire(volume: &VolumeView) -> Volume {
+    let map = |map: &Option<IndexMap<String, String>>| {
+        map.as_ref()
+            .map(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+    };
+    Volume {
+        created_at: time::rfc3339(volume.created_ns / 1_000_000_000 * 1_000_000_000),
+        driver: "local".into(),
+        labels: map(&volume.labels),
+        mountpoint: volume.mountpoint.to_string_lossy().into_owned(),
+        name: volume.name.clone(),
+        options: map(&volume.options),
+        scope: "local".into(),
+    }
 }

@@ -1,4 +1,7 @@
 //! `volume`: a verb a file.
 
+pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod prune;
+pub(crate) mod remove;

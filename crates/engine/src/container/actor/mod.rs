@@ -8,6 +8,7 @@
 mod health;
 mod launch;
 mod leave;
+mod publish;
 mod stop;
 mod streams;
 
@@ -22,8 +23,6 @@ use super::{Shared, exit, signal};
 use crate::workload::shim::{Shim, ShimEvent};
 use gantry_base::{Error, ExecId, Result};
 use gantry_shim_protocol::{self as protocol, Event as ShimNews, Request};
-use gantry_state::Durability;
-use gantry_state::rusqlite::Transaction;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -259,6 +258,8 @@ impl Actor {
                 match result {
                     Ok(running) => {
                         self.adopt(*running);
+                        self.publish_volume_events("mount");
+                        self.publish_network_events("connect");
                         self.publish_event("start", &[]);
                         self.reply_to_starts(Ok(Start::Started));
                     }
@@ -365,7 +366,8 @@ impl Actor {
                 ("exitCode", &exit.exit_code.to_string()),
             ],
         );
-        self.publish_network_events("disconnect", &live.run);
+        self.publish_network_events("disconnect");
+        self.publish_volume_events("unmount");
         exit::release(&self.shared, &self.record, live.run);
         self.after_exit(exit.exit_code, restart);
     }
@@ -415,59 +417,6 @@ impl Actor {
         for reply in stopped.into_iter().flat_map(|stopped| stopped.replies) {
             answer(reply, Ok(Stop::Stopped));
         }
-    }
-
-    fn publish(&self) {
-        let run = self.live.as_ref().map(|live| &live.run);
-        let exec_ids = self.shared.execs.ids_of(&self.record.id);
-        self.view.send_replace(Arc::new(super::published(
-            &self.shared,
-            &self.record,
-            run,
-            exec_ids,
-        )));
-    }
-
-    fn publish_event(&self, action: &str, more: &[(&str, &str)]) {
-        let attributes = super::attributes(&self.record, more);
-        self.shared
-            .events
-            .publish("container", action, self.record.id.as_str(), attributes);
-    }
-
-    fn publish_network_events(&self, action: &str, run: &start::Outcome) {
-        for endpoint in &run.endpoints {
-            let kind = if endpoint.network == "none" {
-                "null"
-            } else {
-                &endpoint.network
-            };
-            let attributes = [
-                ("container", self.record.id.as_str()),
-                ("name", &endpoint.network),
-                ("type", kind),
-            ];
-            let attributes = attributes
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into();
-            self.shared
-                .events
-                .publish("network", action, &endpoint.network_id, attributes);
-        }
-    }
-
-    /// Writes phase and status behind the caller's back: an observation, in order with the others.
-    fn save(&self) {
-        let record = self.record.clone();
-        let id = record.id.clone();
-        let write = move |tx: &Transaction<'_>| record.update(tx);
-        self.shared
-            .db
-            .enqueue(Durability::Normal, write, move |result| {
-                if let Err(error) = result {
-                    tracing::error!(container = %id, %error, "cannot record a container's state");
-                }
-            });
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn prepare(
         block_devices: &block_device,
     })?;
     let seccomp = shared.seccomp.filter_for(config, &settings, &shared.host)?;
-    let mounts = open_mounts(shared, record, &run_dir_path, &built.binds, &root)?;
+    let mounts = open_mounts(shared, record, &run_dir_path, &built.binds)?;
     let document = serde_json::to_vec(&built.spec).map_err(|error| {
         Error::internal(format!("cannot write the runtime configuration: {error}"))
     })?;
@@ -231,7 +231,6 @@ fn open_mounts(
     record: &ContainerRecord,
     run_dir: &Path,
     binds: &[(usize, BindSource)],
-    root: &Root,
 ) -> Result<Vec<(usize, OwnedFd)>> {
     let mut opened = Vec::with_capacity(binds.len());
     for (index, source) in binds {
@@ -260,12 +259,8 @@ fn open_mounts(
                         }
                         rootfs::clone_source(path, !non_recursive)?
                     }
-                    MountSource::Volume { name, no_copy, .. } => {
-                        let directory = crate::volume::ensure(shared, name)?;
-                        if !no_copy {
-                            crate::volume::copy_up(&directory, root, &mount.target)?;
-                        }
-                        rootfs::clone_source(&directory, true)?
+                    MountSource::Volume { name, .. } => {
+                        rootfs::clone_source(&shared.volumes.directory(name)?, true)?
                     }
                     MountSource::Tmpfs { .. } => continue,
                 }

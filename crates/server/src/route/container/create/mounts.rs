@@ -117,7 +117,7 @@ fn bind(raw: &str, volume_driver: &str) -> Result<MountConfig> {
         MountSource::Volume {
             name: volume_name(source)?,
             no_copy,
-            mode: mode.into(),
+            mode: if mode.is_empty() { VOLUME_MODE } else { mode }.into(),
         }
     };
     let readonly = words().any(|word| word == "ro");
@@ -128,6 +128,9 @@ fn bind(raw: &str, volume_driver: &str) -> Result<MountConfig> {
         from_mounts: false,
     })
 }
+
+/// What inspect shows of a volume that was given without a mode.
+const VOLUME_MODE: &str = "z";
 
 /// The name of a volume; empty for a new one.
 fn volume_name(name: &str) -> Result<String> {
@@ -273,7 +276,7 @@ fn volume_mount(mount: &Mount) -> Result<MountSource, Problem> {
     Ok(MountSource::Volume {
         name,
         no_copy: options.no_copy,
-        mode: String::new(),
+        mode: VOLUME_MODE.into(),
     })
 }
 
@@ -491,7 +494,7 @@ mod tests {
             mode: mode.into(),
         };
         assert_eq!(mounts[1].source, volume("vol", true, "nocopy"));
-        assert_eq!(mounts[2].source, volume("", false, ""));
+        assert_eq!(mounts[2].source, volume("", false, "z"));
     }
 
     fn refusal(mount: Mount) -> String {
