@@ -103,10 +103,12 @@ pub(crate) fn set_oom_score_adj(
             let current = proc
                 .read(&format!("{process}/oom_score_adj"))
                 .unwrap_or_default();
-            Ok(vec![format!(
+            // 0 is what nobody asked for.
+            let warning = format!(
                 "the host refuses oom_score_adj {score}: it stays {}",
                 current.trim()
-            )])
+            );
+            Ok((score != 0).then_some(warning).into_iter().collect())
         }
         Err(error) => {
             Err(error).context("failed to set oom_score_adj: write /proc/self/oom_score_adj")

@@ -3,7 +3,7 @@
 use super::{ExecConfig, ExecStart};
 use crate::Shared;
 use crate::container::config::Config;
-use crate::container::spec::{ResolvedUser, effective_capabilities, set_variable};
+use crate::container::spec::{ResolvedUser, effective_capabilities, rlimits, set_variable};
 use crate::container::view::ContainerView;
 use crate::container::{exec_environment, read_text};
 use crate::workload::user;
@@ -91,7 +91,8 @@ fn build_process(
             permitted: held,
             ..Capabilities::default()
         }),
-        rlimits: Vec::new(),
+        rlimits: rlimits(config),
+        oom_score_adj: Some(config.resources.oom_score_adj),
         no_new_privileges: config
             .security
             .no_new_privileges

@@ -1,13 +1,18 @@
 //! Detached overlay mounts, made in whatever way the kernel has.
 //!
-//! Since 6.7 layers are added one by one. Older kernels take one option of at most a page, which needs mount(2) and so a
-//! place in some mount namespace: a thread of its own makes one for that.
+//! Since 6.7 layers are added one by one. Older kernels take one option with all of them: of 255 bytes with the API of
+//! descriptors, which is enough for a dozen, else of a page with mount(2), which needs a place in some mount namespace,
+//! and so a thread that makes one.
 
 use super::{Attributes, FsContext, PROC_MAGIC, clone_fd, errno};
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The longest value that fsconfig(2) takes.
+const OPTION_BYTES_MAX: usize = 255;
 
 /// A directory that becomes a layer.
 #[derive(Debug, Clone, Copy)]
@@ -38,18 +43,28 @@ pub struct Overlay<'a> {
 impl Overlay<'_> {
     /// Makes the detached mount.
     pub fn mount(&self) -> io::Result<OwnedFd> {
-        // EINVAL from the first `lowerdir+` is the only sign that the kernel does not know it.
-        match self.mount_by_context() {
-            Err(error) if matches!(errno(&error), Some(libc::ENOSYS | libc::EINVAL)) => {
-                self.mount_in_a_thread().map_err(|second| {
-                    if second.raw_os_error() == Some(libc::EINVAL) {
-                        error
-                    } else {
-                        second
-                    }
-                })
+        // Set once known, since the kernel complains of each attempt in its log.
+        static TAKES_ALL_AT_ONCE: AtomicBool = AtomicBool::new(false);
+        let mut first = None;
+        if !TAKES_ALL_AT_ONCE.load(Ordering::Relaxed) {
+            // EINVAL from the first `lowerdir+` is the only sign that the kernel does not know it.
+            match self.mount_by_context() {
+                Err(error) if matches!(errno(&error), Some(libc::ENOSYS | libc::EINVAL)) => {
+                    first = Some(error);
+                }
+                other => return other,
             }
-            other => other,
+        }
+        let result = self
+            .mount_by_one_option()
+            .or_else(|_| self.mount_in_a_thread());
+        match (result, first) {
+            (Err(second), Some(first)) if second.raw_os_error() == Some(libc::EINVAL) => Err(first),
+            (Ok(mount), Some(_)) => {
+                TAKES_ALL_AT_ONCE.store(true, Ordering::Relaxed);
+                Ok(mount)
+            }
+            (result, _) => result,
         }
     }
 
@@ -59,9 +74,39 @@ impl Overlay<'_> {
         for lower in &self.lowers {
             set_layer(&context, "lowerdir+", lower)?;
         }
+        self.finish(&context)
+    }
+
+    /// The way of kernels before 6.7, for layers that fit.
+    fn mount_by_one_option(&self) -> io::Result<OwnedFd> {
+        let mut data = Vec::new();
+        let mut kept = Vec::new();
+        for layer in &self.lowers {
+            data.push(match layer {
+                Layer::Path(path) => escape(path)?.replace("\\,", ","),
+                Layer::Fd(fd) => fd_path(*fd)?.display().to_string(),
+            });
+        }
+        if data.iter().map(|path| path.len() + 1).sum::<usize>() > OPTION_BYTES_MAX {
+            for (text, layer) in data.iter_mut().zip(&self.lowers) {
+                if let Layer::Path(path) = layer {
+                    let fd = super::open_path(path)?;
+                    *text = fd_path(fd.as_fd())?.display().to_string();
+                    kept.push(fd);
+                }
+            }
+        }
+        let context = FsContext::open("overlay")?;
+        context.string("source", "overlay")?;
+        context.string("lowerdir", data.join(":"))?;
+        self.finish(&context)
+    }
+
+    /// All options but the read-only layers.
+    fn finish(&self, context: &FsContext) -> io::Result<OwnedFd> {
         if let Some((upper, work)) = &self.upper {
-            set_layer(&context, "upperdir", upper)?;
-            set_layer(&context, "workdir", work)?;
+            set_layer(context, "upperdir", upper)?;
+            set_layer(context, "workdir", work)?;
         }
         if self.volatile && self.upper.is_some() {
             context.flag("volatile")?;
@@ -75,7 +120,7 @@ impl Overlay<'_> {
         context.create(self.attributes)
     }
 
-    /// The way of kernels before 6.7.
+    /// The way of kernels before 6.7, for many layers.
     fn mount_in_a_thread(&self) -> io::Result<OwnedFd> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| self.mount_in_own_namespace());
@@ -150,11 +195,11 @@ impl Overlay<'_> {
 fn set_layer(context: &FsContext, key: &str, layer: &Layer<'_>) -> io::Result<()> {
     match layer {
         Layer::Path(path) => {
-            if path.as_os_str().len() < 256 {
+            if path.as_os_str().len() <= OPTION_BYTES_MAX {
                 return context.string(key, path);
             }
             let fd = super::open_path(path)?;
-            set_layer(context, key, &Layer::Fd(std::os::fd::AsFd::as_fd(&fd)))
+            set_layer(context, key, &Layer::Fd(fd.as_fd()))
         }
         // Descriptors are taken since 6.13; before that the link in procfs does the same.
         Layer::Fd(fd) => context
@@ -236,7 +281,6 @@ fn escape(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     /// Lower with `a`, upper empty; checks what the mount shows and that a write lands in the upper directory.
     fn check(mount: impl FnOnce(&Overlay<'_>) -> io::Result<OwnedFd>) {
@@ -298,8 +342,9 @@ mod tests {
         clippy::redundant_closure_for_method_calls,
         reason = "the method itself is not general enough over lifetimes"
     )]
-    fn both_ways_mount_the_same() {
+    fn all_ways_mount_the_same() {
         check(|overlay| overlay.mount_by_context());
+        check(|overlay| overlay.mount_by_one_option());
         check(|overlay| overlay.mount_in_a_thread());
     }
 

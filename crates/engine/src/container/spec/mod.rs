@@ -220,11 +220,11 @@ fn process(input: &SpecInput<'_>, capabilities: Vec<String>) -> Process {
             inheritable: Vec::new(),
             ambient: Vec::new(),
         }),
-        rlimits: config.resources.ulimits.iter().map(rlimit).collect(),
+        rlimits: rlimits(config),
         no_new_privileges: input.no_new_privileges,
         apparmor_profile: apparmor_profile(input),
-        oom_score_adj: (config.resources.oom_score_adj != 0)
-            .then_some(config.resources.oom_score_adj),
+        // Also 0, since the zygote's own is low.
+        oom_score_adj: Some(config.resources.oom_score_adj),
         ..Process::default()
     }
 }
@@ -234,6 +234,11 @@ fn apparmor_profile(input: &SpecInput<'_>) -> String {
         "unconfined" => String::new(),
         named => named.to_owned(),
     }
+}
+
+/// What every process of the container gets, also one that joins later.
+pub(crate) fn rlimits(config: &Config) -> Vec<Rlimit> {
+    config.resources.ulimits.iter().map(rlimit).collect()
 }
 
 fn rlimit(ulimit: &super::config::Ulimit) -> Rlimit {
