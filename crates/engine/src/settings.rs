@@ -67,10 +67,20 @@ pub struct Settings {
     pub debug: bool,
     /// Whether experimental is shown.
     pub experimental: bool,
-    /// Registries reached without TLS, shown by `info`.
+    /// Registries that may lack TLS.
     pub insecure_registries: Vec<String>,
-    /// Mirrors of Docker Hub, shown by `info`.
+    /// Mirrors of Docker Hub.
     pub registry_mirrors: Vec<String>,
+    /// Directories with settings of registries, one directory per host.
+    pub registry_hosts_directories: Vec<PathBuf>,
+    /// Proxies on the way to registries.
+    pub proxies: gantry_registry::client::Proxies,
+    /// Layers downloaded at one time.
+    pub max_concurrent_downloads: usize,
+    /// Layers uploaded at one time.
+    pub max_concurrent_uploads: usize,
+    /// Attempts at a download that bring it no further.
+    pub max_download_attempts: u32,
 }
 
 impl Settings {
@@ -113,6 +123,11 @@ impl Settings {
             experimental: false,
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            registry_hosts_directories: vec!["/etc/docker/certs.d".into()],
+            proxies: gantry_registry::client::Proxies::default(),
+            max_concurrent_downloads: 3,
+            max_concurrent_uploads: 5,
+            max_download_attempts: 5,
         }
     }
 }

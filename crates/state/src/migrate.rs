@@ -10,6 +10,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_containers.sql"),
     include_str!("../migrations/0003_volumes.sql"),
     include_str!("../migrations/0003_content.sql"),
+    include_str!("../migrations/0004_partial_blob.sql"),
 ];
 
 /// Brings the schema to the newest version.

@@ -246,30 +246,3 @@ pub struct ComponentVersion {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
 }
-
-/// Credentials for a registry: the body of `POST /auth`, and the decoded `X-Registry-Auth`.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct AuthConfig {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub password: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub auth: String,
-    #[serde(rename = "serveraddress", skip_serializing_if = "String::is_empty")]
-    pub server_address: String,
-    #[serde(rename = "identitytoken", skip_serializing_if = "String::is_empty")]
-    pub identity_token: String,
-    #[serde(rename = "registrytoken", skip_serializing_if = "String::is_empty")]
-    pub registry_token: String,
-}
-
-/// The answer to `POST /auth`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct AuthResponse {
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub identity_token: String,
-    pub status: String,
-}

@@ -1,6 +1,14 @@
 //! Images for the daemon: asynchronous calls over the `image` crate, events, and who uses what.
 
 mod builtin;
+mod fetch;
+mod pull;
+mod remote;
+mod transfer;
+
+pub use pull::PullOptions;
+pub use remote::RemoteImage;
+pub use transfer::{Asker, TransferEvent};
 
 use crate::Shared;
 use crate::event::Events;
@@ -21,6 +29,7 @@ pub mod types {
     pub use gantry_image::{
         HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed,
     };
+    pub use gantry_registry::client::Credentials;
 }
 
 /// The service for the noun. Cheap to clone.
@@ -31,6 +40,7 @@ pub struct Images {
     shared: Arc<OnceLock<Weak<Shared>>>,
     /// Where containers' layers are: asked for at each change of a container, and never changing.
     snapshots: Arc<Mutex<HashMap<ContainerId, Arc<SnapshotDirectories>>>>,
+    transfers: transfer::LazyTransfers,
 }
 
 /// The directories of a container's file system.
@@ -59,6 +69,7 @@ impl Images {
             store,
             shared: Arc::default(),
             snapshots: Arc::default(),
+            transfers: Arc::default(),
         })
     }
 

@@ -42,7 +42,8 @@ pub enum Purpose {
 
 /// A blob that is arriving.
 pub struct Ingest {
-    file: std::fs::File,
+    /// None: somebody else stores the bytes.
+    file: Option<std::fs::File>,
     size_bytes: u64,
     /// Behind it: the hash of the blob.
     hash: SyncSender<Piece>,
@@ -104,6 +105,26 @@ impl Ingest {
         let path = folder.blob();
         let file = std::fs::File::create_new(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
+        Self::start(folder, Some(file), purpose, limits, pool)
+    }
+
+    /// Begins a blob whose bytes lie somewhere else: it is only hashed, and unpacked.
+    pub(crate) fn begin_beside(
+        parent: &Path,
+        purpose: Purpose,
+        limits: &Limits,
+        pool: &Pool,
+    ) -> Result<Self> {
+        Self::start(Folder::create(parent)?, None, purpose, limits, pool)
+    }
+
+    fn start(
+        folder: Folder,
+        file: Option<std::fs::File>,
+        purpose: Purpose,
+        limits: &Limits,
+        pool: &Pool,
+    ) -> Result<Self> {
         let (hash, pieces) = sync_channel::<Piece>(QUEUE_LENGTH);
         let hashed = spawn("blob-hash", move || digest_of(&pieces))?;
         let layer = match purpose {
@@ -137,8 +158,10 @@ impl Ingest {
         self.hash
             .send(piece.clone())
             .map_err(|_| Error::internal("the hashing thread has ended"))?;
-        self.file
-            .write_all(&piece)
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.write_all(&piece)
             .with_context(|| format!("cannot write {}", self.folder.blob().display()))
     }
 

@@ -50,6 +50,7 @@ pub(crate) struct Shared {
     changing: Mutex<()>,
     held: Mutex<lease::Held>,
     pub(crate) blobs: Blobs,
+    pub(crate) partials: crate::partial::Partials,
     next_layer: AtomicI64,
     trash: trash::Trash,
 }
@@ -75,6 +76,7 @@ impl Images {
         let blobs = Blobs::open(&root.join("blobs/sha256"))?;
         let trash = trash::Trash::open(root.join("trash"))?;
         let next_layer = sweep(root, &db, &trash)?;
+        crate::partial::sweep(root, &db)?;
         init_layer::ensure(root)?;
         let index = Index::read(&db, &Index::default())?;
         let shared = Shared {
@@ -86,6 +88,7 @@ impl Images {
             changing: Mutex::default(),
             held: Mutex::default(),
             blobs,
+            partials: crate::partial::Partials::default(),
             next_layer: AtomicI64::new(next_layer),
             trash,
         };
@@ -106,6 +109,9 @@ impl Images {
 impl Shared {
     pub(crate) fn ingest(&self) -> PathBuf {
         self.root.join("ingest")
+    }
+    pub(crate) fn partial(&self) -> PathBuf {
+        self.root.join("partial")
     }
     pub(crate) fn layer(&self, number: i64) -> PathBuf {
         self.root.join("layers").join(number.to_string())

@@ -12,7 +12,7 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Serve<State>); 20] = [
+const ABSENT: [(Method, &str, Serve<State>); 18] = [
     (Method::GET, "/containers/{}/changes", |_, _| {
         refuse("docker diff")
     }),
@@ -45,14 +45,10 @@ const ABSENT: [(Method, &str, Serve<State>); 20] = [
     (Method::POST, "/build/cancel", |_, _| refuse("docker build")),
     (Method::POST, "/session", |_, _| refuse("docker build")),
     (Method::POST, "/grpc", |_, _| refuse("docker build")),
-    (Method::GET, "/distribution/{}/json", |_, _| {
-        refuse("registry access")
-    }),
     (Method::GET, "/images/{}/attestations", |_, _| {
         refuse("image attestations")
     }),
     (Method::GET, "/system/df", |_, _| refuse("docker system df")),
-    (Method::POST, "/auth", |_, _| refuse("docker login")),
     (Method::GET, "/plugins/privileges", |_, _| {
         refuse("docker plugin")
     }),

@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+mod registry;
 mod transfer;
 
 use super::{State, route};
@@ -27,7 +28,9 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, POST "/images/load", transfer::load);
     route!(router, POST "/images/create", transfer::create);
     route!(router, POST "/images/prune", prune);
-    route!(router, GET "/images/search", search);
+    route!(router, GET "/images/search", registry::search);
+    route!(router, POST "/auth", registry::login);
+    route!(router, GET "/distribution/{}/json", registry::distribution);
     route!(router, GET "/images/{}/json", inspect);
     route!(router, GET "/images/{}/get", transfer::save);
     route!(router, GET "/images/{}/history", history);
@@ -38,10 +41,6 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
 
 /// Text for what needs a registry.
 const NO_REGISTRY: &str = "registry access is not supported yet";
-
-async fn search(_: State, _: Request) -> Result<Response> {
-    Err(Error::not_implemented(NO_REGISTRY))
-}
 
 async fn push(state: State, request: Request) -> Result<Response> {
     state.engine.images.get(&request.name)?;

@@ -1,7 +1,7 @@
 //! Archives in and out: load, save, import. Bodies stream through blocking threads both ways.
 
 use super::super::{State, container};
-use super::{NO_REGISTRY, change, repo_tag};
+use super::{change, repo_tag};
 use crate::body::{self, Body, BodyWriter, Pieces};
 use crate::request::Request;
 use crate::response::{self, JSON, Response};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gantry_api::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
 use gantry_base::{Error, Result};
 use gantry_engine::image::types::{Image, ImportOptions, LoadEvent, Loaded};
-use gantry_oci::{Platform, Reference};
+use gantry_oci::Platform;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 use std::io;
@@ -132,7 +132,7 @@ fn layer_message(event: &LoadEvent) -> ProgressMessage {
 }
 
 /// The bar that clients of old print as it is.
-fn bar(current: u64, total: u64) -> String {
+pub(super) fn bar(current: u64, total: u64) -> String {
     if total == 0 {
         return format!("{:>8}", size(current));
     }
@@ -214,10 +214,7 @@ pub(super) async fn create(state: State, request: Request) -> Result<Response> {
         ("", _) => Err(Error::not_implemented(
             "importing from a URL is not supported yet",
         )),
-        (image, _) => {
-            Reference::parse(image.strip_suffix(':').unwrap_or(image))?;
-            Err(Error::not_implemented(NO_REGISTRY))
-        }
+        _ => super::registry::pull(state, request, platform).await,
     }
 }
 
