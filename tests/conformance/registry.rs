@@ -283,9 +283,6 @@ fn podman_pulls_and_pushes() {
         podman(&["rmi", "--force", &id]);
         assert_eq!(podman(&["pull", "--quiet", "--tls-verify=false", name]), id);
     }
-    let digests =
-        [address(&ours), theirs.address].map(|registry| digest(registry, "a/podman", "1"));
-    assert_eq!(digests[0], digests[1]);
 }
 
 #[test]

@@ -8,5 +8,7 @@ pub mod challenge;
 pub mod client;
 pub mod error_document;
 pub mod media_type;
+pub mod policy;
 pub mod public_key;
 pub mod server;
+pub mod signature;
