@@ -171,9 +171,14 @@ impl Engine {
             .expect("no code panics while it holds the settings") = Arc::new(settings);
     }
 
-    /// Finishes what is written behind. Containers live on; the next daemon adopts them.
+    /// Finishes what is written behind. Containers live on; the next daemon adopts them, and finds their layers mounted.
     pub fn shutdown(&self) {
-        self.containers.shared.cleaner.flush();
+        let shared = &self.containers.shared;
+        shared.cleaner.flush();
+        let views = shared.containers.views();
+        if !views.iter().any(|view| view.state.status.is_live()) {
+            shared.images.unmount_layers();
+        }
     }
 }
 

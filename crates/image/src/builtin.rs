@@ -62,7 +62,7 @@ impl Images {
 
     fn ingest_bytes(&self, mut layer: &[u8], layers: &mut NewLayers) -> Result<Digest> {
         let shared = &self.shared;
-        let purpose = Purpose::Layer(Compression::detect(layer)?);
+        let purpose = Purpose::Import(Compression::detect(layer)?);
         let mut ingest = self.begin_ingest(purpose)?;
         feed_all(&mut ingest, &mut layer, &shared.pool)?;
         layers.add(ingest.end().wait()?)

@@ -32,7 +32,7 @@ impl Images {
         let lease = self.lease();
         let (compression, mut input) = detect(input)?;
         let shared = &self.shared;
-        let mut ingest = self.begin_ingest(Purpose::Layer(compression))?;
+        let mut ingest = self.begin_ingest(Purpose::Import(compression))?;
         feed_all(&mut ingest, &mut input, &shared.pool)?;
         let mut layers = NewLayers::default();
         let diff_id = layers.add(ingest.end().wait()?)?;

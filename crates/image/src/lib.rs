@@ -7,6 +7,7 @@
 mod builtin;
 mod chain;
 pub mod content;
+mod erofs;
 mod export;
 mod history;
 mod import;
@@ -34,4 +35,6 @@ pub use record::{Image, ImageId};
 pub use remove::{RemoveOptions, Removed, Usage};
 pub use snapshot::{RootfsMount, Snapshot, SnapshotUsage};
 pub use source::{BlobReader, LayerBlob, StoredLayer};
-pub use store::{Blobs, Images, LayerKind, Lease, Limits, Named, NewImage, NewLayers, Variant};
+pub use store::{
+    Blobs, Images, LayerKind, Lease, Limits, Lower, Named, NewImage, NewLayers, Options, Variant,
+};

@@ -187,8 +187,7 @@ impl Partial {
                 .context("cannot read a blob")?;
         }
         let purpose = Purpose::Layer(Compression::detect(&first)?);
-        let mut ingest =
-            Ingest::begin_beside(&shared.ingest(), purpose, &shared.limits, &shared.pool)?;
+        let mut ingest = Ingest::begin_beside(shared, purpose)?;
         let mut position = 0;
         while position < self.size_bytes {
             let until = self.wait_for(position)?;

@@ -3,9 +3,11 @@
 //! Its directory is derived from the container's id, so that every step can be repeated after a crash. Mounts nothing.
 
 use crate::chain::chain_id;
+use crate::store::{LayerKind, Lower};
 use crate::unpack::tree_size;
 use crate::{Image, Images};
 use gantry_base::{ContainerId, Context, Error, ErrorKind, Result};
+use gantry_oci::Digest;
 use gantry_state::{Durability, sql_error};
 use rusqlite::{OptionalExtension as _, params};
 use rustix::fs::{Mode, OFlags};
@@ -19,7 +21,7 @@ const LAYERS_MAX: usize = 400;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// Read-only layers, the topmost first, then the mount points every container needs.
-    pub lowers: Vec<PathBuf>,
+    pub lowers: Vec<Lower>,
     /// The writable directory.
     pub upper: PathBuf,
     /// overlayfs' work directory.
@@ -32,7 +34,7 @@ pub enum RootfsMount {
     /// An overlayfs of directories.
     Overlay {
         /// Read-only, the topmost first.
-        lowers: Vec<PathBuf>,
+        lowers: Vec<Lower>,
         /// Writable.
         upper: PathBuf,
         /// Work directory beside it.
@@ -84,7 +86,7 @@ impl Images {
     /// # Errors
     /// When none was prepared.
     pub fn snapshot(&self, container: &ContainerId) -> Result<Snapshot> {
-        let mut lowers = self.shared.db.read(|connection| {
+        let layers = self.shared.db.read(|connection| {
             let mut statement = connection
                 .prepare_cached("SELECT chain FROM snapshot WHERE container = ?1")
                 .map_err(sql_error)?;
@@ -97,17 +99,32 @@ impl Images {
             })?;
             let mut statement = connection
                 .prepare_cached(
-                    "SELECT layer FROM chain_layer WHERE chain = ?1 ORDER BY position DESC",
+                    "SELECT layer, kind, diff_id FROM chain_layer JOIN layer ON layer.id = chain_layer.layer
+                     WHERE chain = ?1 ORDER BY position DESC",
                 )
                 .map_err(sql_error)?;
             let layers = statement
-                .query_map([chain], |row| row.get::<_, i64>(0))
+                .query_map([chain], |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, String>(1)?,
+                        row.get::<_, String>(2)?,
+                    ))
+                })
                 .map_err(sql_error)?;
             layers
-                .map(|layer| Ok(self.shared.layer_diff(layer.map_err(sql_error)?)))
-                .collect::<Result<Vec<PathBuf>>>()
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(sql_error)
         })?;
-        lowers.push(self.shared.init_layer());
+        let mut lowers = Vec::with_capacity(layers.len() + 1);
+        for (number, kind, diff_id) in layers {
+            let (kind, diff_id) = (LayerKind::parse(&kind)?, Digest::parse(&diff_id)?);
+            lowers.push(self.shared.lower(number, kind, &diff_id)?);
+        }
+        lowers.push(Lower {
+            path: self.shared.init_layer(),
+            root: None,
+        });
         let folder = self.snapshot_folder(container);
         Ok(Snapshot {
             lowers,

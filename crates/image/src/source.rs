@@ -1,5 +1,6 @@
 //! What a push, a save or a served registry reads: blobs as they came, and the plain tar of every layer.
 
+use crate::erofs::TAR_OFFSET;
 use crate::ingest::{Compression, Ingested, decoder};
 use crate::store::LayerKind;
 use crate::{ImageId, Images, Lease, NewImage, NewLayers};
@@ -10,9 +11,6 @@ use rusqlite::{OptionalExtension as _, params};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
-
-/// Where the tar begins in a layer of kind erofs.
-pub(crate) const TAR_OFFSET: u64 = 4096;
 
 /// The bytes in which a layer came, or was compressed for a push.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +46,15 @@ pub struct BlobReader {
 }
 
 impl BlobReader {
+    /// A part of a file.
+    pub(crate) fn of(file: File, start: u64, length: u64) -> Self {
+        Self {
+            file,
+            start,
+            length,
+            position: 0,
+        }
+    }
     /// How many bytes it has.
     pub fn size_bytes(&self) -> u64 {
         self.length
@@ -150,12 +157,7 @@ impl Images {
     /// When it is here and cannot be opened.
     pub fn open_blob(&self, digest: &Digest) -> Result<Option<BlobReader>> {
         if let Some((file, length)) = self.shared.blobs.open_blob(digest)? {
-            return Ok(Some(BlobReader {
-                file,
-                start: 0,
-                length,
-                position: 0,
-            }));
+            return Ok(Some(BlobReader::of(file, 0, length)));
         }
         let layer = self.stored_layer(digest)?;
         let Some(layer) = layer.filter(|layer| layer.kind == LayerKind::Erofs) else {
@@ -171,12 +173,7 @@ impl Images {
             .layer(layer.number)
             .join(LayerKind::Erofs.file_name());
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(BlobReader {
-            file,
-            start: TAR_OFFSET,
-            length: layer.tar_bytes,
-            position: 0,
-        })
+        Ok(BlobReader::of(file, TAR_OFFSET, layer.tar_bytes))
     }
 
     /// The plain tar of a layer, byte for byte as it came; inflated on the way if need be. Not checked against the diff id.

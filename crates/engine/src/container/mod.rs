@@ -279,7 +279,7 @@ fn overlay_view(shared: &Shared, record: &ContainerRecord) -> Option<OverlayView
     let lower: Vec<String> = snapshot
         .lowers
         .iter()
-        .map(|path| path.to_string_lossy().into_owned())
+        .map(|lower| lower.path.to_string_lossy().into_owned())
         .collect();
     Some(OverlayView {
         lower: lower.join(":"),

@@ -14,7 +14,7 @@ use crate::Shared;
 use crate::event::Events;
 use gantry_base::{ContainerId, Error, Layout, Result};
 use gantry_image::{
-    Image, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed, RootfsMount, Usage,
+    Image, ImportOptions, LoadEvent, Loaded, Lower, RemoveOptions, Removed, RootfsMount, Usage,
 };
 use gantry_oci::{Platform, Reference};
 use gantry_state::Database;
@@ -27,7 +27,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 /// The vocabulary of the `image` crate that callers of this service need.
 pub mod types {
     pub use gantry_image::{
-        HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, RemoveOptions, Removed,
+        HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, Lower, RemoveOptions,
+        Removed,
     };
     pub use gantry_registry::client::Credentials;
 }
@@ -47,7 +48,7 @@ pub struct Images {
 #[derive(Debug)]
 pub(crate) struct SnapshotDirectories {
     /// Topmost first.
-    pub(crate) lowers: Vec<PathBuf>,
+    pub(crate) lowers: Vec<Lower>,
     pub(crate) upper: PathBuf,
     pub(crate) work: PathBuf,
 }
@@ -63,7 +64,7 @@ pub struct PrunedImages {
 
 impl Images {
     pub(crate) fn open(layout: &Layout, database: Database) -> Result<Self> {
-        let store = gantry_image::Images::open(&layout.images(), database)?;
+        let store = gantry_image::Images::open(&layout.images(), layout.run_root(), database)?;
         builtin::ensure(&store)?;
         Ok(Self {
             store,
@@ -281,6 +282,11 @@ impl Images {
         self.snapshots
             .lock()
             .expect("no code panics while it holds the table")
+    }
+
+    /// For a daemon that ends and leaves nothing running.
+    pub(crate) fn unmount_layers(&self) {
+        self.store.close();
     }
 
     pub(crate) fn remove_snapshot(&self, id: &ContainerId) -> Result<()> {

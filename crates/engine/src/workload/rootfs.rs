@@ -11,17 +11,28 @@ pub(crate) fn mount_overlay(directories: &SnapshotDirectories, volatile: bool) -
     if volatile {
         forget_volatile(&directories.work);
     }
+    // Layers with file systems of their own: one device number for all files, as programs that stay on one file system expect.
+    let is_mixed = directories
+        .lowers
+        .iter()
+        .any(|lower| lower.root().is_some());
+    let options = if is_mixed {
+        vec![("xino", "auto")]
+    } else {
+        Vec::new()
+    };
     let overlay = Overlay {
         lowers: directories
             .lowers
             .iter()
-            .map(|path| Layer::Path(path))
+            .map(|lower| lower.root().map_or(Layer::Path(&lower.path), Layer::Fd))
             .collect(),
         upper: Some((
             Layer::Path(&directories.upper),
             Layer::Path(&directories.work),
         )),
         volatile,
+        options,
         ..Overlay::default()
     };
     overlay.mount().context("cannot mount the root file system")

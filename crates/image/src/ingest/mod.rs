@@ -17,8 +17,8 @@ pub(crate) use pool::PIECE_BYTES;
 pub use pool::{Piece, Pool};
 pub(crate) use queue::QueueReader;
 
-use crate::store::LayerKind;
-use crate::{Images, Limits};
+use crate::Images;
+use crate::store::{LayerKind, Shared};
 use gantry_base::{Context, Error, Result};
 use gantry_oci::Digest;
 use sha2::Digest as _;
@@ -38,16 +38,18 @@ pub enum Purpose {
     Blob,
     /// Stored and unpacked.
     Layer(Compression),
+    /// Unpacked; stored only if the layer needs it to give its tar back. The digest of a compressed one is that of its tar.
+    Import(Compression),
 }
 
 /// A blob that is arriving.
 pub struct Ingest {
-    /// None: somebody else stores the bytes.
+    /// None: the bytes are stored by somebody else, or not at all.
     file: Option<std::fs::File>,
     size_bytes: u64,
-    /// Behind it: the hash of the blob.
-    hash: SyncSender<Piece>,
-    hashed: JoinHandle<Digest>,
+    /// Behind it: the hash of the blob. None: only the tar within is hashed.
+    hash: Option<SyncSender<Piece>>,
+    hashed: Option<JoinHandle<Digest>>,
     layer: Option<LayerThreads>,
     /// Last, so that it is dropped, and removed, when nobody writes into it any more.
     folder: Folder,
@@ -98,39 +100,74 @@ impl Drop for Folder {
     }
 }
 
+impl Purpose {
+    /// Whether the bytes as they come need a digest: they are stored under it, are asked for by it, or are the tar.
+    fn is_hashed(self, kind: LayerKind) -> bool {
+        let is_compressed_import =
+            matches!(self, Self::Import(compression) if compression != Compression::None);
+        !is_compressed_import || is_blob_kept(self, kind)
+    }
+}
+
+/// A file that is a layer holds its tar itself; a tree needs the bytes it was made from.
+fn is_blob_kept(purpose: Purpose, kind: LayerKind) -> bool {
+    match purpose {
+        Purpose::Blob => true,
+        Purpose::Layer(compression) => kind == LayerKind::Dir || compression != Compression::None,
+        Purpose::Import(_) => kind == LayerKind::Dir,
+    }
+}
+
 impl Ingest {
-    /// Begins a blob in a new directory under `parent`.
-    fn begin(parent: &Path, purpose: Purpose, limits: &Limits, pool: &Pool) -> Result<Self> {
-        let folder = Folder::create(parent)?;
-        let path = folder.blob();
-        let file = std::fs::File::create_new(&path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
-        Self::start(folder, Some(file), purpose, limits, pool)
+    fn begin(shared: &Shared, purpose: Purpose) -> Result<Self> {
+        let folder = Folder::create(&shared.ingest())?;
+        let file = if is_blob_kept(purpose, shared.layer_kind) {
+            let path = folder.blob();
+            let file = std::fs::File::create_new(&path)
+                .with_context(|| format!("cannot create {}", path.display()))?;
+            Some(file)
+        } else {
+            None
+        };
+        Self::start(shared, folder, file, purpose)
     }
 
     /// Begins a blob whose bytes lie somewhere else: it is only hashed, and unpacked.
-    pub(crate) fn begin_beside(
-        parent: &Path,
-        purpose: Purpose,
-        limits: &Limits,
-        pool: &Pool,
-    ) -> Result<Self> {
-        Self::start(Folder::create(parent)?, None, purpose, limits, pool)
+    pub(crate) fn begin_beside(shared: &Shared, purpose: Purpose) -> Result<Self> {
+        Self::start(shared, Folder::create(&shared.ingest())?, None, purpose)
     }
 
     fn start(
+        shared: &Shared,
         folder: Folder,
         file: Option<std::fs::File>,
         purpose: Purpose,
-        limits: &Limits,
-        pool: &Pool,
     ) -> Result<Self> {
-        let (hash, pieces) = sync_channel::<Piece>(QUEUE_LENGTH);
-        let hashed = spawn("blob-hash", move || digest_of(&pieces))?;
+        let (tell, blob_digest) = sync_channel(1);
+        let (hash, hashed) = if purpose.is_hashed(shared.layer_kind) {
+            let (hash, pieces) = sync_channel::<Piece>(QUEUE_LENGTH);
+            let hashed = spawn("blob-hash", move || {
+                let digest = digest_of(&pieces);
+                // Only the threads of a plain tar wait for it.
+                let _ = tell.send(digest.clone());
+                digest
+            })?;
+            (Some(hash), Some(hashed))
+        } else {
+            (None, None)
+        };
         let layer = match purpose {
             Purpose::Blob => None,
-            Purpose::Layer(compression) => {
-                Some(LayerThreads::start(&folder, compression, *limits, pool)?)
+            Purpose::Layer(compression) | Purpose::Import(compression) => {
+                let recipe = layer::Recipe {
+                    folder: &folder,
+                    compression,
+                    kind: shared.layer_kind,
+                    is_blob_kept: is_blob_kept(purpose, shared.layer_kind),
+                    limits: shared.limits,
+                    pool: &shared.pool,
+                };
+                Some(LayerThreads::start(&recipe, blob_digest)?)
             }
         };
         Ok(Self {
@@ -155,9 +192,10 @@ impl Ingest {
         {
             layer.input = None;
         }
-        self.hash
-            .send(piece.clone())
-            .map_err(|_| Error::internal("the hashing thread has ended"))?;
+        if let Some(hash) = &self.hash {
+            hash.send(piece.clone())
+                .map_err(|_| Error::internal("the hashing thread has ended"))?;
+        }
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -193,8 +231,7 @@ impl Images {
     /// # Errors
     /// When its directory or a thread cannot be made.
     pub fn begin_ingest(&self, purpose: Purpose) -> Result<Ingest> {
-        let shared = &self.shared;
-        Ingest::begin(&shared.ingest(), purpose, &shared.limits, &shared.pool)
+        Ingest::begin(&self.shared, purpose)
     }
 
     /// Buffers for what is fed.
@@ -206,7 +243,7 @@ impl Images {
 /// A blob that has arrived but may still be unpacked.
 pub struct Ending {
     size_bytes: u64,
-    hashed: JoinHandle<Digest>,
+    hashed: Option<JoinHandle<Digest>>,
     layer: Option<LayerThreads>,
     folder: Folder,
 }
@@ -217,8 +254,14 @@ impl Ending {
     /// # Errors
     /// When a thread panicked. Why the blob is no layer is said in [`Ingested::layer`].
     pub fn wait(self) -> Result<Ingested> {
-        let digest = join(self.hashed)?;
-        let layer = self.layer.map(|layer| layer.wait(&digest, self.size_bytes));
+        let digest = self.hashed.map(join).transpose()?;
+        let layer = self.layer.map(LayerThreads::wait);
+        let digest = match (digest, &layer) {
+            (Some(digest), _) => digest,
+            (None, Some(Ok(layer))) => layer.diff_id.clone(),
+            // Nobody asks for the digest of what is not taken in.
+            (None, _) => Digest::of(b""),
+        };
         Ok(Ingested {
             folder: self.folder,
             digest,

@@ -156,10 +156,11 @@ impl<R: BufRead> Reader<'_, R> {
             return Ok(size);
         }
         let is_layer = is_tar || compression != Compression::None;
-        let purpose = if is_layer {
-            Purpose::Layer(compression)
-        } else {
-            Purpose::Blob
+        let purpose = match is_layer {
+            // Manifests speak of blobs by such names; the layers of other archives are only known by their tars.
+            true if digest_of_path(&path).is_some() => Purpose::Layer(compression),
+            true => Purpose::Import(compression),
+            false => Purpose::Blob,
         };
         while self.unfinished.len() >= UNFINISHED_MAX {
             self.finish_oldest()?;

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 /// What a collection has taken out of the tables.
 #[derive(Default)]
 struct Orphans {
-    layers: Vec<i64>,
+    layers: Vec<(i64, Digest)>,
     blobs: Vec<Digest>,
     /// Whether something stayed only because it is held.
     is_due: bool,
@@ -32,7 +32,8 @@ impl Shared {
             .db
             .write(Durability::Normal, move |tx| orphans(tx, &kept))?;
         held.is_due = orphans.is_due;
-        for layer in orphans.layers {
+        for (layer, diff_id) in orphans.layers {
+            self.mounts.forget(&diff_id);
             self.discard(&self.layer(layer))?;
         }
         for blob in orphans.blobs {
@@ -68,7 +69,7 @@ fn orphans(tx: &Transaction<'_>, kept: &HashSet<Digest>) -> Result<Orphans> {
         // Its blobs follow, and are thereby released.
         tx.execute("DELETE FROM layer WHERE id = ?1", [layer])
             .map_err(sql_error)?;
-        orphans.layers.push(layer);
+        orphans.layers.push((layer, diff_id));
     }
     for digest in released_blobs(tx)? {
         let is_used: bool = tx

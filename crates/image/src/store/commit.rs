@@ -65,6 +65,10 @@ impl NewLayers {
         let layer =
             layer.unwrap_or_else(|| Err(Error::invalid(format!("{digest} is not a layer"))))?;
         let diff_id = layer.diff_id.clone();
+        let (digest, size_bytes) = match layer.compression {
+            Compression::None => (diff_id.clone(), layer.tar_bytes),
+            _ => (digest, size_bytes),
+        };
         let blob = layer.is_blob_kept.then_some(NewBlob {
             digest,
             size_bytes,
@@ -174,7 +178,12 @@ impl Images {
         lease.hold(&diff_id);
         if let Some(blob) = new.blob {
             lease.hold(&blob.digest);
-            shared.blobs.take_file(&new.folder.blob(), &blob.digest)?;
+            let path = new.folder.blob();
+            if new.layer.kind == LayerKind::Erofs || is_known {
+                let sync = || std::fs::File::open(&path)?.sync_data();
+                sync().with_context(|| format!("cannot sync {}", path.display()))?;
+            }
+            shared.blobs.take_file(&path, &blob.digest)?;
             placed.blobs.push((diff_id.clone(), blob));
         }
         if is_known {

@@ -1,6 +1,9 @@
 //! In which form a layer lies in its directory `layers/<n>`.
 
 use gantry_base::{Error, Result};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How a layer is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,5 +37,26 @@ impl LayerKind {
             Self::Dir => "diff",
             Self::Erofs => "layer.erofs",
         }
+    }
+}
+
+/// A read-only layer, ready for an overlay.
+#[derive(Debug, Clone)]
+pub struct Lower {
+    /// Where its files are.
+    pub path: PathBuf,
+    pub(crate) root: Option<Arc<OwnedFd>>,
+}
+
+impl PartialEq for Lower {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
+}
+
+impl Lower {
+    /// The root of its own file system, which is what an overlay is to be made from.
+    pub fn root(&self) -> Option<BorrowedFd<'_>> {
+        self.root.as_ref().map(|root| root.as_fd())
     }
 }

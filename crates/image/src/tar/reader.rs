@@ -40,6 +40,11 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
+    /// The source, from which everything before the current member's data was read.
+    pub(crate) fn input(&self) -> &R {
+        &self.input
+    }
+
     /// The next member; skips what is left of the one before.
     ///
     /// # Errors

@@ -21,11 +21,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub(crate) use path::clean as clean_path;
+pub(crate) use path::{clean as clean_path, split};
+pub(crate) use place::is_kept_attribute;
 pub(crate) use size::tree_size;
-pub(crate) use whiteout::is_whiteout;
+pub(crate) use whiteout::{Mark, OPAQUE, ORIGIN, is_whiteout, parse as parse_mark};
 
 /// What a layer turned out to hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -64,7 +65,7 @@ pub(crate) fn unpack(input: impl BufRead, directory: OwnedFd, limits: &Limits) -
     layer.finish()
 }
 
-fn lossy(path: &[u8]) -> String {
+pub(crate) fn lossy(path: &[u8]) -> String {
     let mut text = String::from_utf8_lossy(path).into_owned();
     if let Some((at, _)) = text.char_indices().nth(200) {
         text.truncate(at);
@@ -101,7 +102,7 @@ impl Layer {
 
     fn add<R: BufRead>(&mut self, entry: &Entry, archive: &mut TarReader<R>) -> Result<()> {
         let path = path::clean(&entry.path)?;
-        let Some((parent, name)) = path::split(&path) else {
+        let Some((parent, name)) = split(&path) else {
             // Docker gives every layer's root 0755 root:root, whatever the archive says.
             return match entry.kind {
                 EntryKind::Directory => Ok(()),

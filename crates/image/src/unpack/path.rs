@@ -31,7 +31,7 @@ pub(crate) fn clean(path: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Parent and name of a cleaned path; none for the root.
-pub(super) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     if path.is_empty() {
         return None;
     }

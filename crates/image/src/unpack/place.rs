@@ -276,13 +276,13 @@ pub(super) fn set_times_of_directory(directory: OwnedFd, time: Time) -> Result<(
 }
 
 /// Attributes that steer overlayfs are never taken from an archive: they would forge redirects and hidden directories.
+pub(crate) fn is_kept_attribute(name: &[u8]) -> bool {
+    !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay.")
+}
+
 fn kept_attributes(entry: &Entry) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
-    let is_overlay =
-        |name: &[u8]| name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");
-    entry
-        .xattrs
-        .iter()
-        .filter(move |(name, _)| !is_overlay(name))
+    let attributes = entry.xattrs.iter();
+    attributes.filter(|(name, _)| is_kept_attribute(name))
 }
 
 /// File systems and file types without attributes are no error, as in Docker.

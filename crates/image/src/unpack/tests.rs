@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory to unpack into, beside files that must not change.
-struct World {
+pub(crate) struct World {
     folder: PathBuf,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder =
@@ -25,15 +25,18 @@ impl World {
         world.clear();
         world
     }
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let parent = std::fs::File::open(&self.folder).expect("opens");
         gantry_sys::file::remove_tree(&parent, "layer").expect("is removed");
         std::fs::create_dir(self.folder.join("layer")).expect("is made");
     }
-    fn layer(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+    pub(crate) fn layer(&self) -> PathBuf {
         self.folder.join("layer")
     }
-    fn outside(&self) -> String {
+    pub(crate) fn outside(&self) -> String {
         self.folder
             .join("outside")
             .to_str()
@@ -43,7 +46,7 @@ impl World {
     fn unpack(&self, archive: &[u8]) -> Result<Unpacked> {
         self.unpack_within(archive, &Limits::default())
     }
-    fn unpack_within(&self, archive: &[u8], limits: &Limits) -> Result<Unpacked> {
+    pub(crate) fn unpack_within(&self, archive: &[u8], limits: &Limits) -> Result<Unpacked> {
         let directory = gantry_sys::mount::open_path(&self.layer()).expect("opens");
         std::thread::scope(|scope| {
             scope
@@ -89,7 +92,7 @@ impl Drop for World {
     }
 }
 
-fn entry(path: &str, kind: EntryKind) -> Entry {
+pub(crate) fn entry(path: &str, kind: EntryKind) -> Entry {
     Entry {
         path: path.into(),
         kind,
@@ -109,14 +112,14 @@ fn entry(path: &str, kind: EntryKind) -> Entry {
     }
 }
 
-fn link(path: &str, kind: EntryKind, target: &str) -> Entry {
+pub(crate) fn link(path: &str, kind: EntryKind, target: &str) -> Entry {
     Entry {
         link: target.into(),
         ..entry(path, kind)
     }
 }
 
-fn archive(entries: &[Entry]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[Entry]) -> Vec<u8> {
     let mut writer = TarWriter::new(Vec::new());
     for entry in entries {
         let data = vec![b'x'; usize::try_from(entry.size).expect("is small")];
@@ -125,7 +128,7 @@ fn archive(entries: &[Entry]) -> Vec<u8> {
     writer.finish().expect("is finished")
 }
 
-fn file(path: &str, size: u64) -> Entry {
+pub(crate) fn file(path: &str, size: u64) -> Entry {
     Entry {
         size,
         ..entry(path, EntryKind::Regular)
@@ -140,10 +143,10 @@ fn attribute(path: &Path, name: &str) -> Option<Vec<u8>> {
 }
 
 /// A small generator, so that a failure can be repeated from its seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -215,7 +218,7 @@ const KINDS: [EntryKind; 11] = [
     EntryKind::BlockDevice,
 ];
 
-fn random_member(random: &mut Random, outside: &str) -> Entry {
+pub(crate) fn random_member(random: &mut Random, outside: &str) -> Entry {
     let kind = KINDS[random.below(KINDS.len())];
     let name = NAMES[random.below(NAMES.len())].replace("OUTSIDE", outside);
     let target = TARGETS[random.below(TARGETS.len())].replace("OUTSIDE", outside);
@@ -261,7 +264,7 @@ fn no_sequence_of_members_reaches_outside() {
     );
 }
 
-fn classic_attacks(outside: &str) -> Vec<(&'static str, Vec<Entry>)> {
+pub(crate) fn classic_attacks(outside: &str) -> Vec<(&'static str, Vec<Entry>)> {
     let directory = |path| entry(path, EntryKind::Directory);
     let soft = |path, target: &str| link(path, EntryKind::Symlink, target);
     let hard = |path, target: &str| link(path, EntryKind::HardLink, target);
@@ -404,7 +407,7 @@ fn marks_of_deletion_become_overlayfs_marks() {
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     for opaque in ["o", "again", "other"] {
         assert_eq!(
-            attribute(&path(opaque), whiteout::OPAQUE),
+            attribute(&path(opaque), OPAQUE),
             Some(b"y".to_vec()),
             "{opaque}"
         );

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 /// A mark found by its name.
 #[derive(Debug, PartialEq)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     /// The name does not exist in layers below.
     Whiteout(Vec<u8>),
     /// Nothing of the directory exists in layers below.
@@ -19,15 +19,15 @@ pub(super) enum Mark {
     Ignored,
 }
 
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
 /// Makes overlayfs look for whiteouts also in a directory that only one layer has.
-const ORIGIN: &str = "trusted.overlay.origin";
+pub(crate) const ORIGIN: &str = "trusted.overlay.origin";
 
 /// What the last component of a path means, if it is a mark.
 ///
 /// # Errors
 /// For a whiteout of nothing, `.` or `..`.
-pub(super) fn parse(parent: &[u8], name: &[u8]) -> Result<Option<Mark>> {
+pub(crate) fn parse(parent: &[u8], name: &[u8]) -> Result<Option<Mark>> {
     // Docker drops everything below such a directory in a layer's root.
     if parent.starts_with(b".wh..wh.") {
         return Ok(Some(Mark::Ignored));

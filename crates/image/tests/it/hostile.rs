@@ -1,20 +1,27 @@
 //! What is not well made is refused, and nothing of it stays (T6, T7, T8).
 
 use crate::archive::{Layout, Tar, config, docker_archive, gzip, layer, zstd};
-use crate::world::World;
+use crate::world::{World, kinds};
 use gantry_image::Limits;
 use gantry_oci::Digest;
 use std::io::Read;
 
 #[track_caller]
 fn refused(case: &str, archive: &[u8]) -> String {
-    let world = World::new();
-    let error = world
-        .images
-        .load(archive, None, &mut |_| {})
-        .expect_err(case);
-    world.assert_empty(case);
-    error.message().to_owned()
+    let mut messages = Vec::new();
+    for kind in kinds() {
+        let world = World::of_kind(kind);
+        let loaded = world.images.load(archive, None, &mut |_| {});
+        messages.push(loaded.expect_err(case).message().to_owned());
+        world.assert_empty(case);
+    }
+    messages.dedup();
+    assert_eq!(
+        messages.len(),
+        1,
+        "{case}: the same for every kind of layer"
+    );
+    messages.remove(0)
 }
 
 fn archive_with(config_path: &str, layer_path: &str, tags: &str) -> Vec<u8> {

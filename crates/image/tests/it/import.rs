@@ -1,8 +1,8 @@
 //! Import, and the unpacked tree against what GNU tar makes of the same archive.
 
 use crate::archive::{Tar, gzip, layer, zstd};
-use crate::world::World;
-use gantry_image::ImportOptions;
+use crate::world::{World, kinds};
+use gantry_image::{ImportOptions, LayerKind};
 use gantry_oci::Reference;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -46,9 +46,13 @@ fn an_image_of_one_layer() {
         (world.images.list().len(), world.names("layers").len()),
         (3, 1)
     );
+    let blobs = match world.images.layer_kind() {
+        LayerKind::Dir => 1,
+        LayerKind::Erofs => 0,
+    };
     assert_eq!(
         world.names("blobs/sha256").len(),
-        1,
+        blobs,
         "blobs of a layer that was there are not kept"
     );
 }
@@ -292,22 +296,27 @@ fn the_same_tree_as_gnu_tar() {
             .arg(&extracted)
             .status();
         assert!(status.expect("tar runs").success());
-        let world = World::new();
-        world
-            .images
-            .import(
-                std::fs::File::open(&archive).expect("opens"),
-                ImportOptions::default(),
-            )
-            .expect("is imported");
-        let (ours, theirs) = (describe(&world.only_layer()), describe(&extracted));
-        for (name, wanted) in &theirs {
-            assert_eq!(ours.get(name), Some(wanted), "{format} {name:?}");
+        let theirs = describe(&extracted);
+        for kind in kinds() {
+            let world = World::of_kind(kind);
+            let input = std::fs::File::open(&archive).expect("opens");
+            let imported = world.images.import(input, ImportOptions::default());
+            imported.expect("is imported");
+            let ours = describe(&world.only_layer());
+            for (name, wanted) in &theirs {
+                assert_eq!(ours.get(name), Some(wanted), "{kind:?} {format} {name:?}");
+            }
+            assert_eq!(ours.len(), theirs.len());
+            assert!(ours.len() > 350);
+            let stored = match kind {
+                LayerKind::Dir => world.only_layer().join("sparse"),
+                LayerKind::Erofs => world.root().join("layers/1/layer.erofs"),
+            };
+            let stored = std::fs::metadata(stored).expect("exists");
+            let held = (stored.blocks() * 512)
+                .saturating_sub(std::fs::metadata(&archive).expect("exists").len());
+            assert!(held < 1 << 20, "holes stay holes");
         }
-        assert_eq!(ours.len(), theirs.len());
-        assert!(ours.len() > 350);
-        let sparse = std::fs::metadata(world.only_layer().join("sparse")).expect("exists");
-        assert!(sparse.blocks() * 512 < 1 << 20, "holes stay holes");
         std::fs::remove_dir_all(extracted).expect("is removed");
     }
 }

@@ -1,8 +1,9 @@
 //! Save: the same ids, the same bytes each time, whatever the layers came as.
 
 use crate::archive::{Layout, docker_archive, layer};
-use crate::world::World;
+use crate::world::{World, kinds};
 use gantry_base::ErrorKind;
+use gantry_image::LayerKind;
 use std::process::{Command, Stdio};
 
 fn save(world: &World, names: &[&str]) -> Vec<u8> {
@@ -139,25 +140,30 @@ fn an_image_of_another_platform_is_not_what_was_asked_for() {
 
 #[test]
 fn a_layer_that_rotted_on_disk_is_noticed() {
-    let world = World::new();
-    world
-        .images
-        .load(
-            &docker_archive(&[layer("a")], &["x:1"], true)[..],
-            None,
-            &mut |_| {},
-        )
-        .expect("is loaded");
-    let path = world
-        .root()
-        .join("blobs/sha256")
-        .join(&world.names("blobs/sha256")[0]);
-    let mut bytes = std::fs::read(&path).expect("is read");
-    bytes[600] ^= 1;
-    std::fs::write(&path, bytes).expect("is written");
-    let error = world
-        .images
-        .save(&["x:1".into()], None, Vec::new())
-        .expect_err("is damaged");
-    assert!(error.message().contains("damaged"), "{error}");
+    for kind in kinds() {
+        let world = World::of_kind(kind);
+        world
+            .images
+            .load(
+                &docker_archive(&[layer("a")], &["x:1"], true)[..],
+                None,
+                &mut |_| {},
+            )
+            .expect("is loaded");
+        let (path, at) = match kind {
+            LayerKind::Dir => {
+                let blobs = world.root().join("blobs/sha256");
+                (blobs.join(&world.names("blobs/sha256")[0]), 600)
+            }
+            LayerKind::Erofs => (world.root().join("layers/1/layer.erofs"), 4096 + 600),
+        };
+        let mut bytes = std::fs::read(&path).expect("is read");
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).expect("is written");
+        let error = world
+            .images
+            .save(&["x:1".into()], None, Vec::new())
+            .expect_err("is damaged");
+        assert!(error.message().contains("damaged"), "{error}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use crate::archive::{Tar, docker_archive, layer};
 use crate::world::{World, container};
+use gantry_image::LayerKind;
 use gantry_image::RootfsMount;
 use gantry_oci::Reference;
 use gantry_oci::image::ImageConfig;
@@ -17,7 +18,10 @@ fn mount(description: &RootfsMount) -> (OwnedFd, PathBuf) {
         work,
     } = description;
     let overlay = Overlay {
-        lowers: lowers.iter().map(|lower| Layer::Path(lower)).collect(),
+        lowers: lowers
+            .iter()
+            .map(|lower| lower.root().map_or(Layer::Path(&lower.path), Layer::Fd))
+            .collect(),
         upper: Some((Layer::Path(upper), Layer::Path(work))),
         ..Overlay::default()
     };
@@ -169,7 +173,7 @@ fn a_whiteout_in_a_directory_of_one_layer_only_is_not_shown() {
 
 #[test]
 fn what_no_row_speaks_of_is_swept_at_the_next_start() {
-    let mut world = World::new();
+    let mut world = World::of_kind(LayerKind::Dir);
     world
         .images
         .load(
