@@ -84,6 +84,9 @@ pub struct Plan {
     pub preserve_fds: u32,
     /// Leave the old root in place and only change the root directory (`--no-pivot`), for roots that cannot be pivoted.
     pub no_pivot: bool,
+    /// Bind mounts get their ids, and so their places in `mountinfo`, in the order of the configuration, which costs calls.
+    /// Otherwise they come first, since they were made before.
+    pub mounts_in_order: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
     /// The host's procfs, where the caller's mount namespace has none and a new one cannot be mounted (rootless).
@@ -115,6 +118,7 @@ impl Plan {
             start: Start::AtOnce,
             preserve_fds: 0,
             no_pivot: false,
+            mounts_in_order: false,
             no_new_keyring: false,
             host_proc: None,
             host_dev: None,

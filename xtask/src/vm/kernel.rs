@@ -88,11 +88,21 @@ impl Kernel {
 
 impl Module {
     fn read(path: &Path) -> Result<Self, String> {
-        let content = if path.extension().is_some_and(|extension| extension == "xz") {
-            let mut command = Command::new("xz");
-            super::raw_output(command.args(["--decompress", "--stdout"]).arg(path))?
-        } else {
-            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?
+        let tool = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("xz") => Some("xz"),
+            Some("zst") => Some("zstd"),
+            _ => None,
+        };
+        let content = match tool {
+            Some(tool) => {
+                let mut command = Command::new(tool);
+                super::raw_output(
+                    command
+                        .args(["--decompress", "--stdout", "--quiet"])
+                        .arg(path),
+                )?
+            }
+            None => std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?,
         };
         // The section .modinfo is a list of strings that end with zero bytes.
         let values = |key: &str| -> Vec<String> {

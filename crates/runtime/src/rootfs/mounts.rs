@@ -205,6 +205,8 @@ impl Rootfs<'_> {
             let error = std::io::Error::from_raw_os_error(libc::ENOTDIR);
             return Err(Error::from(error).prefixed(attempt(mount, options, &target)));
         }
+        let renewed = self.renew(source, &target)?;
+        let source = renewed.as_ref().unwrap_or(source);
         if options.changes_attributes() {
             let change = Change {
                 set: options.set,
@@ -223,6 +225,37 @@ impl Rootfs<'_> {
             mount::change(source, &change).with_context(|| attempt(mount, options, &target))?;
         }
         self.put(mount, options, source.try_clone()?, &target, true)
+    }
+
+    /// A copy of a source, so that its id is newer than those of all mounts so far, if that is wanted and can be.
+    ///
+    /// Only what is attached in this namespace can be copied, so the source is put at its target for the moment.
+    fn renew(&self, source: &OwnedFd, target: &Target) -> Result<Option<OwnedFd>> {
+        let Target::Fd(target) = target else {
+            return Ok(None);
+        };
+        let is_possible = self.can_mknod && self.place == super::Place::OwnNamespace;
+        let Some(proc) = self
+            .proc()
+            .filter(|_| self.plan.mounts_in_order && is_possible)
+        else {
+            return Ok(None);
+        };
+        mount::attach(source, target)?;
+        let copy = mount::clone_fd(source, true);
+        // Or what is taken away here would go away on the host too, where the mounts are shared.
+        let private = Change {
+            propagation: Some(Propagation::Private),
+            recursive: true,
+            ..Change::default()
+        };
+        mount::change(source, &private)?;
+        rustix::process::fchdir(proc)?;
+        let name = format!("self/fd/{}", source.as_raw_fd());
+        let taken_away = rustix::mount::unmount(name, rustix::mount::UnmountFlags::DETACH);
+        rustix::process::chdir(c"/")?;
+        taken_away?;
+        Ok(Some(copy?))
     }
 
     /// [`Rootfs::put`] at a descriptor.

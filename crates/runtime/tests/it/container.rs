@@ -3,7 +3,7 @@
 use crate::world::{Case, World, docker_capabilities, field, output, process};
 use gantry_oci::runtime::{ConsoleSize, Hook, Hooks, Mount, Rlimit, Seccomp, SeccompRule, User};
 use gantry_runtime::{Document, ErrorKind, ExecPlan, Start, Stdio, Tolerate};
-use gantry_sys::{fdpass, pidfd};
+use gantry_sys::{fdpass, mount, pidfd};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -39,6 +39,7 @@ pub(crate) const ALL: &[Case] = &[
         "read_only_roots_and_copied_up_tmpfs",
         read_only_roots_and_copied_up_tmpfs,
     ),
+    ("bind_mounts_are_in_order", bind_mounts_are_in_order),
     ("many_mounts_and_variables", many_mounts_and_variables),
 ];
 
@@ -487,6 +488,52 @@ fn read_only_roots_and_copied_up_tmpfs(world: &World) {
     spec.mounts.push(tmpfs);
     let (text, _) = world.run("ro", &spec).expect("runs");
     assert_eq!(text, "content");
+}
+
+fn bind_mounts_are_in_order(world: &World) {
+    let attach = |name: &str, place: &Path| {
+        std::fs::create_dir_all(place).expect("is made");
+        let tmpfs = mount::new_filesystem("tmpfs", Some(name), &[], mount::Attributes::NONE)
+            .expect("is made");
+        mount::attach_at(&tmpfs, place).expect("is attached");
+        tmpfs
+    };
+    world.rootfs("order");
+    let source = world.folder.join("source");
+    // What is taken away from the container's copy of a shared mount must not go away here.
+    let shared = mount::Change {
+        propagation: Some(mount::Propagation::Shared),
+        ..mount::Change::default()
+    };
+    mount::change(attach("outer", &source), &shared).expect("is changed");
+    attach("inner", &source.join("below"));
+    std::fs::write(source.join("file"), "").expect("is written");
+    let mount = |destination: &str, kind: &str, source: &Path, option: &str| Mount {
+        destination: destination.into(),
+        kind: kind.into(),
+        source: source.display().to_string(),
+        options: vec![option.into()],
+        ..Mount::default()
+    };
+    let mut spec = world.spec(&["mounts"]);
+    spec.mounts.extend([
+        mount("/a", "tmpfs", Path::new("tmpfs"), "rw"),
+        mount("/b", "bind", &source, "rbind"),
+        mount("/c", "tmpfs", Path::new("tmpfs"), "rw"),
+        mount("/d", "bind", &source.join("file"), "bind"),
+    ]);
+    let mut plan = world.plan("order", &spec).expect("is planned");
+    plan.mounts_in_order = true;
+    let (text, _) = World::run_plan(plan).expect("runs");
+    let wanted = ["/a", "/b", "/b/below", "/c", "/d"];
+    let points: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .filter(|point| wanted.contains(point))
+        .collect();
+    assert_eq!(points, wanted, "{text}");
+    let text = std::fs::read_to_string("/proc/self/mountinfo").expect("is read");
+    assert!(text.contains("/source/below "), "{text}");
 }
 
 fn many_mounts_and_variables(world: &World) {

@@ -210,7 +210,11 @@ impl World {
 
     /// Runs a container to its end; output and exit code.
     pub(crate) fn run(&self, name: &str, spec: &Spec) -> gantry_runtime::Result<(String, i32)> {
-        let mut plan = self.plan(name, spec)?;
+        Self::run_plan(self.plan(name, spec)?)
+    }
+
+    /// Runs what is planned to its end; output and exit code.
+    pub(crate) fn run_plan(mut plan: Plan) -> gantry_runtime::Result<(String, i32)> {
         let (mut reader, stdio) = output();
         plan.stdio = stdio;
         let init = gantry_runtime::run(plan)?;

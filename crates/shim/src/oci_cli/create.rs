@@ -82,6 +82,7 @@ impl Made {
             .unwrap_or_default();
         let mut plan = bundle::plan(id, &bundle, spec.clone(), Arc::clone(&roots))?;
         plan.no_pivot = matches.has("no-pivot");
+        plan.mounts_in_order = true;
         plan.no_new_keyring = matches.has("no-new-keyring");
         plan.preserve_fds = matches.number("preserve-fds")?.unwrap_or(0) + listen_fds;
         plan.stdio = if is_terminal {
