@@ -3,7 +3,11 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use gantry_base::{Context, Error, Result};
-use gantry_registry::server::{AuthOptions, Options, Server, TlsOptions, TokenOptions};
+use gantry_oci::Reference;
+use gantry_registry::client::{self, Credentials, Proxies};
+use gantry_registry::server::{
+    AuthOptions, Options, Server, TlsOptions, TokenOptions, UpstreamOptions,
+};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -69,6 +73,7 @@ fn serve_command() -> Command {
         )
         .args(storage_flags())
         .args(access_flags())
+        .args(cache_flags())
         .args(limit_flags())
 }
 
@@ -154,6 +159,36 @@ fn access_flags() -> Vec<Arg> {
         .requires("token-realm"),
         switch("no-access-log", "Write no line for each request"),
         text("log-format", "FORMAT", "text or json").default_value("text"),
+    ]
+}
+
+fn cache_flags() -> Vec<Arg> {
+    vec![
+        text(
+            "cache-of",
+            "HOST",
+            "Be a cache of this registry, such as docker.io; nothing can be pushed",
+        ),
+        text("cache-user", "NAME", "As whom the other registry is asked")
+            .requires("cache-of")
+            .requires("cache-password-file"),
+        text(
+            "cache-password-file",
+            "FILE",
+            "The password of --cache-user",
+        )
+        .requires("cache-user"),
+        text(
+            "cache-tag-lifetime",
+            "DURATION",
+            "How long a tag is not asked for again",
+        )
+        .default_value("5m"),
+        switch(
+            "cache-insecure",
+            "The other registry has no TLS, or none that can be verified",
+        )
+        .requires("cache-of"),
     ]
 }
 
@@ -269,6 +304,9 @@ fn options(matches: &ArgMatches) -> Result<Options> {
             keys: PathBuf::from(given("token-key")),
         });
     }
+    options.upstream = string("cache-of")
+        .map(|host| upstream(matches, host))
+        .transpose()?;
     options.is_read_only = matches.get_flag("read-only");
     options.allow_deletion = !matches.get_flag("no-delete");
     options.allow_sparse_indexes = matches.get_flag("allow-sparse-index");
@@ -285,6 +323,53 @@ fn options(matches: &ArgMatches) -> Result<Options> {
         .map_or(1, |number| *number as usize);
     options.access_log = !matches.get_flag("no-access-log");
     Ok(options)
+}
+
+/// A variable in upper or lower case, as everybody reads these.
+fn environment(name: &str) -> String {
+    let lower = std::env::var(name.to_lowercase());
+    std::env::var(name).or(lower).unwrap_or_default()
+}
+
+fn upstream(matches: &ArgMatches, host: String) -> Result<UpstreamOptions> {
+    let string = |name: &str| matches.get_one::<String>(name).cloned();
+    let credentials = match string("cache-user").zip(string("cache-password-file")) {
+        None => None,
+        Some((username, file)) => {
+            let password = std::fs::read_to_string(&file)
+                .with_context(|| format!("cannot read {file}"))?
+                .trim_end_matches(['\r', '\n'])
+                .to_owned();
+            Some(Credentials {
+                username,
+                password,
+                ..Credentials::default()
+            })
+        }
+    };
+    // A name that no reference can have would be found out with the first request only.
+    Reference::parse(&format!("{host}/x"))
+        .ok()
+        .filter(|reference| reference.domain == host)
+        .ok_or_else(|| Error::invalid(format!("invalid --cache-of: {host:?} is not a host")))?;
+    let insecure = matches.get_flag("cache-insecure").then(|| host.clone());
+    let lifetime = string("cache-tag-lifetime").unwrap_or_default();
+    Ok(UpstreamOptions {
+        client: client::Options {
+            insecure: insecure.into_iter().collect(),
+            hosts_directories: vec!["/etc/docker/certs.d".into(), "/etc/gantry/certs.d".into()],
+            proxies: Proxies {
+                http: environment("HTTP_PROXY"),
+                https: environment("HTTPS_PROXY"),
+                no: environment("NO_PROXY"),
+            },
+            user_agent: concat!("gantry-registry/", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..client::Options::default()
+        },
+        host,
+        credentials,
+        tag_lifetime: duration(&lifetime).context("invalid --cache-tag-lifetime")?,
+    })
 }
 
 /// `:5000` is every address.

@@ -16,6 +16,7 @@ mod proxy;
 mod request;
 mod resolve;
 mod search;
+mod stream;
 mod tags;
 mod transport;
 mod upload;
@@ -26,6 +27,7 @@ pub use manifest::RemoteDocument;
 pub use patience::Patience;
 pub use proxy::Proxies;
 pub use search::SearchResult;
+pub use stream::BlobStream;
 pub use upload::{Source, Uploaded};
 
 use endpoint::Endpoint;

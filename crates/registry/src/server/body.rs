@@ -15,13 +15,15 @@ use tokio::task::JoinHandle;
 pub(crate) type Response = hyper::Response<Body>;
 
 /// One read of a file. Two of them are held for each client that downloads.
-const CHUNK_BYTES: u64 = 128 << 10;
+pub(crate) const CHUNK_BYTES: u64 = 128 << 10;
 
 /// A response's body.
 pub(crate) enum Body {
     Empty,
     Full(Bytes),
     File(FileBody),
+    /// Chunks from a task, which have this length together.
+    Channel(tokio::sync::mpsc::Receiver<io::Result<Bytes>>, u64),
 }
 
 /// A part of a file. The next chunk is read while the last one is sent.
@@ -104,6 +106,7 @@ impl hyper::body::Body for Body {
                 (!bytes.is_empty()).then_some(Ok(bytes))
             }
             Self::File(file) => ready!(file.poll(context)),
+            Self::Channel(chunks, _) => ready!(chunks.poll_recv(context)),
         };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
@@ -113,6 +116,7 @@ impl hyper::body::Body for Body {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
             Self::File(file) => file.remaining() == 0,
+            Self::Channel(..) => false,
         }
     }
 
@@ -124,6 +128,7 @@ impl hyper::body::Body for Body {
             Self::File(file) if file.reading.is_none() => {
                 SizeHint::with_exact(file.end - file.next)
             }
+            Self::Channel(_, length) => SizeHint::with_exact(*length),
             Self::File(_) => SizeHint::new(),
         }
     }

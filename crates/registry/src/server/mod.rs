@@ -15,12 +15,14 @@ mod route;
 mod storage;
 mod tls;
 mod upload;
+mod upstream;
 
 pub use auth::{AuthOptions, TokenOptions};
 pub use tls::TlsOptions;
+pub use upstream::UpstreamOptions;
 
 use auth::Auth;
-use catalog::GarbageAge;
+use catalog::{GarbageAge, GarbageManifests};
 use connection::Lifetime;
 use failure::Failure;
 use gantry_base::Result;
@@ -32,6 +34,7 @@ use std::time::Duration;
 use storage::Storage;
 use tls::Tls;
 use upload::{BodyLimits, Uploads};
+use upstream::Upstream;
 
 /// How often certificate files are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
@@ -47,6 +50,8 @@ pub struct Options {
     pub tls: Option<TlsOptions>,
     /// Who may do what.
     pub auth: AuthOptions,
+    /// The registry of which this one is a cache; nothing can be pushed then.
+    pub upstream: Option<UpstreamOptions>,
     /// Whether nothing can be pushed.
     pub is_read_only: bool,
     /// Whether tags, manifests and blobs can be deleted.
@@ -81,6 +86,7 @@ impl Options {
             addresses,
             tls: None,
             auth: AuthOptions::Open,
+            upstream: None,
             is_read_only: false,
             allow_deletion: true,
             allow_sparse_indexes: false,
@@ -103,6 +109,7 @@ struct App {
     storage: Storage,
     uploads: Uploads,
     auth: Auth,
+    upstream: Option<Upstream>,
 }
 
 impl App {
@@ -114,6 +121,9 @@ impl App {
     }
 
     fn check_writing(&self) -> Result<(), Failure> {
+        if self.upstream.is_some() {
+            return Err(refuse("this registry is a cache of another one"));
+        }
         if self.options.is_read_only {
             return Err(refuse("this registry is read-only"));
         }
@@ -166,7 +176,9 @@ impl Server {
         for address in &options.addresses {
             listeners.push(connection::bind(*address).await?);
         }
+        let upstream = options.upstream.clone().map(Upstream::new);
         let app = Arc::new(App {
+            upstream,
             options,
             storage,
             uploads: Uploads::default(),
@@ -268,7 +280,11 @@ async fn collect(app: &Arc<App>) -> Result<()> {
     let lease_s = i64::try_from(app.options.lease.as_secs()).unwrap_or(i64::MAX);
     let age = GarbageAge {
         leased_before_s: storage::now_s().saturating_sub(lease_s),
-        takes_untagged: app.options.collect_untagged,
+        manifests: match (&app.upstream, app.options.collect_untagged) {
+            (Some(_), _) => GarbageManifests::Unused,
+            (None, true) => GarbageManifests::Untagged,
+            (None, false) => GarbageManifests::None,
+        },
     };
     let (worker, upload_timeout) = (app.clone(), app.options.upload_timeout);
     let work = move || {

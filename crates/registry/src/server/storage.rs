@@ -88,7 +88,7 @@ impl Storage {
     }
 
     /// The file of an upload.
-    fn upload_path(&self, id: &UploadId) -> PathBuf {
+    pub(crate) fn upload_path(&self, id: &UploadId) -> PathBuf {
         self.uploads.join(id.as_str())
     }
 

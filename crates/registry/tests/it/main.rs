@@ -1,6 +1,7 @@
 //! The registry over its protocol, with a client that is not ours: uploads, downloads, lists, garbage, access, bounds.
 
 mod access;
+mod cache;
 mod download;
 mod garbage;
 mod image;

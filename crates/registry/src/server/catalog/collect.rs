@@ -15,8 +15,19 @@ use gantry_state::{Durability, sql_error};
 pub(crate) struct GarbageAge {
     /// Leases that began before this have ended.
     pub(crate) leased_before_s: i64,
-    /// Whether manifests without a tag go too.
-    pub(crate) takes_untagged: bool,
+    /// Which manifests go too.
+    pub(crate) manifests: GarbageManifests,
+}
+
+/// Which manifests are garbage when their lease has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GarbageManifests {
+    /// None: they stay until they are deleted.
+    None,
+    /// Those without a tag that nothing else keeps.
+    Untagged,
+    /// All: they can be had again.
+    Unused,
 }
 
 /// Blobs that one transaction lets go of, so that others get their turn.
@@ -26,10 +37,15 @@ impl Catalog {
     /// Removes links and manifests that nothing keeps; gives their number.
     pub(crate) fn collect_links(&self, age: GarbageAge) -> Result<usize> {
         self.db.write(Durability::Normal, move |tx| {
-            let manifests = if age.takes_untagged {
-                collect_untagged(tx, age.leased_before_s)?
-            } else {
-                0
+            let manifests = match age.manifests {
+                GarbageManifests::None => 0,
+                GarbageManifests::Untagged => collect_untagged(tx, age.leased_before_s)?,
+                GarbageManifests::Unused => tx
+                    .execute(
+                        "DELETE FROM manifest WHERE leased_s < ?1",
+                        [age.leased_before_s],
+                    )
+                    .map_err(sql_error)?,
             };
             let links = tx
                 .execute(

@@ -95,6 +95,30 @@ impl Catalog {
         }))
     }
 
+    /// Begins a manifest's lease anew.
+    pub(crate) fn renew_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &ContentDigest,
+        now_s: i64,
+    ) -> Result<()> {
+        let (repository, digest) = (repository.clone(), digest.clone());
+        self.db.write(Durability::Normal, move |tx| {
+            tx.execute(
+                "UPDATE manifest SET leased_s = ?3 WHERE digest = ?2 AND leased_s < ?3 - ?4
+                 AND repository = (SELECT id FROM repository WHERE name = ?1)",
+                params![
+                    repository.as_str(),
+                    digest.as_str(),
+                    now_s,
+                    super::LEASE_RENEWAL_S
+                ],
+            )
+            .map_err(sql_error)
+            .map(|_| ())
+        })
+    }
+
     /// Whether the repository has anything, ever had, or is unknown.
     pub(crate) fn repository_is_known(&self, repository: &RepositoryName) -> Result<bool> {
         self.db

@@ -6,9 +6,9 @@ mod collect;
 mod listing;
 mod manifest;
 
-pub(crate) use collect::GarbageAge;
+pub(crate) use collect::{GarbageAge, GarbageManifests};
 pub(crate) use listing::Referrer;
-pub(crate) use manifest::NewManifest;
+pub(crate) use manifest::{NewManifest, StoredManifest};
 
 use super::name::{RepositoryName, UploadId};
 use gantry_base::{Error, Result};

@@ -33,10 +33,36 @@ async fn get(
     repository: RepositoryName,
     digest: ContentDigest,
 ) -> Result<Response, Failure> {
-    let (storage, wanted) = (app.storage.clone(), digest.clone());
     let needs_file = !request.is_head();
-    let found = blocking(move || {
-        let Some(size_bytes) = storage.catalog.blob(&repository, &wanted, now_s())? else {
+    let mut found = find(app, &repository, &digest, needs_file).await?;
+    if let (None, Some(upstream)) = (&found, &app.upstream) {
+        if let Some(fetch) = upstream.fetch(app, &repository, &digest).await? {
+            let body = |start, end| {
+                if needs_file {
+                    fetch.body(start, end)
+                } else {
+                    Body::Empty
+                }
+            };
+            return respond(request, &digest, fetch.size_bytes, body);
+        }
+        found = find(app, &repository, &digest, needs_file).await?;
+    }
+    let (size_bytes, file) = found.ok_or_else(|| Failure::blob_unknown(&digest))?;
+    let body = |start, end| file.map_or(Body::Empty, |file| Body::file(file, start, end));
+    respond(request, &digest, size_bytes, body)
+}
+
+/// The size of a blob of the repository, and the blob if it is wanted.
+async fn find(
+    app: &Arc<App>,
+    repository: &RepositoryName,
+    digest: &ContentDigest,
+    needs_file: bool,
+) -> Result<Option<(u64, Option<File>)>, Failure> {
+    let (storage, owner, wanted) = (app.storage.clone(), repository.clone(), digest.clone());
+    blocking(move || {
+        let Some(size_bytes) = storage.catalog.blob(&owner, &wanted, now_s())? else {
             return Ok(None);
         };
         let file = if needs_file {
@@ -45,9 +71,8 @@ async fn get(
             None
         };
         Ok(Some((size_bytes, file)))
-    });
-    let (size_bytes, file) = found.await?.ok_or_else(|| Failure::blob_unknown(&digest))?;
-    respond(request, &digest, size_bytes, file)
+    })
+    .await
 }
 
 /// A file that is not as its row says is a damage to be told, not to be served.
@@ -72,7 +97,7 @@ fn respond(
     request: &Request,
     digest: &ContentDigest,
     size_bytes: u64,
-    file: Option<File>,
+    body: impl FnOnce(u64, u64) -> Body,
 ) -> Result<Response, Failure> {
     let etag = format!("\"{digest}\"");
     let mut response = empty(StatusCode::OK);
@@ -120,9 +145,7 @@ fn respond(
         header::CONTENT_LENGTH,
         &(end - start).to_string(),
     );
-    if let Some(file) = file {
-        *response.body_mut() = Body::file(file, start, end);
-    }
+    *response.body_mut() = body(start, end);
     Ok(response)
 }
 

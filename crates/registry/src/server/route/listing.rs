@@ -47,7 +47,14 @@ pub(super) async fn tags(
         repository.clone(),
         page.last.clone(),
     );
-    let names = blocking(move || catalog.tags(&owner, &last, page.most + 1)).await?;
+    let remote = match &app.upstream {
+        Some(upstream) => upstream.tags(&repository).await,
+        None => None,
+    };
+    let names = match remote {
+        Some(tags) => Some(tags.into_iter().filter(|tag| *tag > page.last).collect()),
+        None => blocking(move || catalog.tags(&owner, &last, page.most + 1)).await?,
+    };
     let names = names.ok_or_else(|| Failure::repository_unknown(&repository))?;
     let path = format!("/v2/{repository}/tags/list");
     Ok(respond(
@@ -84,7 +91,7 @@ fn respond(
     mut names: Vec<String>,
     document: impl FnOnce(&[String]) -> serde_json::Value,
 ) -> Response {
-    let has_more = names.len() > most;
+    let has_more = names.len() > most && most > 0;
     names.truncate(most);
     let mut response = json(request, document(&names).to_string().into_bytes());
     if let Some(last) = names.last().filter(|_| has_more) {

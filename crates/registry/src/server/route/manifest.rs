@@ -43,6 +43,9 @@ async fn get(
     repository: RepositoryName,
     name: ManifestName,
 ) -> Result<Response, Failure> {
+    if let Some(upstream) = &app.upstream {
+        upstream.refresh_manifest(app, &repository, &name).await?;
+    }
     let storage = app.storage.clone();
     let (owner, wanted) = (repository.clone(), name.clone());
     let found = blocking(move || {
