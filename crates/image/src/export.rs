@@ -29,33 +29,47 @@ pub enum TreeKind {
 /// # Errors
 /// What reading the tree or writing the tar met.
 pub fn export(root: BorrowedFd<'_>, kind: TreeKind, output: impl Write) -> Result<()> {
-    let mut export = Export {
-        kind,
-        archive: TarWriter::new(output),
-        links: HashMap::new(),
-        buffer: vec![0; 128 << 10],
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(root, ".", flags, Mode::empty()).map_err(std::io::Error::from);
-    let mut stack = vec![Level::read(
-        root.context("cannot read the tree")?,
-        Vec::new(),
-    )?];
-    while let Some(level) = stack.last_mut() {
-        let Some(name) = level.names.pop() else {
-            stack.pop();
-            continue;
-        };
-        let path = [level.path.as_slice(), name.to_bytes()].concat();
-        let member = export.member(&level.directory, &name, path.clone());
-        let child = member
-            .with_context(|| format!("cannot archive {:?}", String::from_utf8_lossy(&path)))?;
-        if let Some(directory) = child {
-            stack.push(Level::read(directory, [path.as_slice(), b"/"].concat())?);
-        }
-    }
+    let mut export = Export::new(kind, output);
+    export.walk(open_directory(root)?, Vec::new())?;
     export.archive.finish()?;
     Ok(())
+}
+
+/// Writes a directory with everything beneath it, as `name`.
+///
+/// # Errors
+/// What reading the tree or writing the tar met.
+pub fn export_directory(root: BorrowedFd<'_>, name: &[u8], output: impl Write) -> Result<()> {
+    let mut export = Export::new(TreeKind::Merged, output);
+    let directory = open_directory(root)?;
+    let stat = rustix::fs::fstat(&directory).map_err(std::io::Error::from)?;
+    let slash: &[u8] = if name.ends_with(b"/") { b"" } else { b"/" };
+    let path = [name, slash].concat();
+    let mut own = entry(path.clone(), EntryKind::Directory, &stat);
+    own.xattrs = attributes(directory.as_fd())?;
+    export.archive.begin(&own)?;
+    export.walk(directory, path)?;
+    export.archive.finish()?;
+    Ok(())
+}
+
+/// Writes what is called `file` in `parent`, as `name`; a link is not followed.
+///
+/// # Errors
+/// What reading the file or writing the tar met.
+pub fn export_file(parent: OwnedFd, file: &CStr, name: &[u8], output: impl Write) -> Result<()> {
+    let mut export = Export::new(TreeKind::Merged, output);
+    export.member(&parent, file, name.to_vec())?;
+    export.archive.finish()?;
+    Ok(())
+}
+
+fn open_directory(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(root, ".", flags, Mode::empty());
+    opened
+        .map_err(std::io::Error::from)
+        .context("cannot read the tree")
 }
 
 /// A directory on the way down, with the names still to go, the last of them first.
@@ -92,6 +106,34 @@ struct Export<W> {
 }
 
 impl<W: Write> Export<W> {
+    fn new(kind: TreeKind, output: W) -> Self {
+        Self {
+            kind,
+            archive: TarWriter::new(output),
+            links: HashMap::new(),
+            buffer: vec![0; 128 << 10],
+        }
+    }
+
+    /// Writes everything beneath a directory, whose members' paths begin with `path`.
+    fn walk(&mut self, directory: OwnedFd, path: Vec<u8>) -> Result<()> {
+        let mut stack = vec![Level::read(directory, path)?];
+        while let Some(level) = stack.last_mut() {
+            let Some(name) = level.names.pop() else {
+                stack.pop();
+                continue;
+            };
+            let path = [level.path.as_slice(), name.to_bytes()].concat();
+            let member = self.member(&level.directory, &name, path.clone());
+            let child = member
+                .with_context(|| format!("cannot archive {:?}", String::from_utf8_lossy(&path)))?;
+            if let Some(directory) = child {
+                stack.push(Level::read(directory, [path.as_slice(), b"/"].concat())?);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes one name; gives the directory to go into, if it is one.
     fn member(&mut self, parent: &OwnedFd, name: &CStr, path: Vec<u8>) -> Result<Option<OwnedFd>> {
         let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {

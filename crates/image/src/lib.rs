@@ -25,7 +25,7 @@ mod tar;
 mod time;
 mod unpack;
 
-pub use export::{TreeKind, export};
+pub use export::{TreeKind, export, export_directory, export_file};
 pub use history::HistoryEntry;
 pub use import::ImportOptions;
 pub use ingest::{Compression, Ending, Ingest, Ingested, IngestedLayer, Piece, Pool, Purpose};
@@ -38,3 +38,4 @@ pub use source::{BlobReader, LayerBlob, StoredLayer};
 pub use store::{
     Blobs, Images, LayerKind, Lease, Limits, Lower, Named, NewImage, NewLayers, Options, Variant,
 };
+pub use unpack::{ExtractOptions, extract};

@@ -230,6 +230,15 @@ impl io::Write for BodyWriter {
     }
 }
 
+/// Runs the work, and the pump for as long as it takes.
+pub(crate) async fn beside<T>(pump: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
+    tokio::pin!(pump, work);
+    tokio::select! {
+        result = &mut work => result,
+        () = &mut pump => work.await,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

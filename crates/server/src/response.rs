@@ -1,9 +1,9 @@
 //! Answers: JSON, no content, streams, and errors in the form that the client's version expects.
 
-use crate::body::Body;
+use crate::body::{self, Body, BodyWriter};
 use bytes::Bytes;
 use gantry_api::ApiVersion;
-use gantry_base::{Error, ErrorKind};
+use gantry_base::{Error, ErrorKind, Result};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -53,6 +53,37 @@ pub(crate) fn stream(kind: HeaderValue, body: Body) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+/// An archive that `write` makes: an error before its first byte has its status; a later one breaks the answer off.
+pub(crate) async fn tar<F>(write: impl FnOnce(BodyWriter) -> F) -> Result<Response>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let (sender, mut pieces) = body::pieces();
+    let mut work = Box::pin(write(BodyWriter::new(sender.clone())));
+    let (first, is_over) = tokio::select! {
+        biased;
+        first = pieces.recv() => (first, false),
+        result = &mut work => {
+            result?;
+            (pieces.try_recv().ok(), true)
+        }
+    };
+    let driver = async move {
+        if is_over {
+            return;
+        }
+        if let Err(error) = work.await {
+            tracing::error!(?error, "an archive was broken off");
+            let _ = sender.send(Err(std::io::Error::other(error))).await;
+        }
+    };
+    let answer = Body::continued(first, pieces, driver);
+    Ok(stream(
+        HeaderValue::from_static("application/x-tar"),
+        answer,
+    ))
 }
 
 fn error_json(status: StatusCode, message: &str) -> Response {

@@ -248,3 +248,15 @@ pub struct ContainersPruneReport {
     pub containers_deleted: Option<Vec<String>>,
     pub space_reclaimed: u64,
 }
+
+/// What a path in a container is, base64 in the header `X-Docker-Container-Path-Stat`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerPathStat {
+    pub name: String,
+    pub size: i64,
+    /// Bits of Go's `fs.FileMode`.
+    pub mode: u32,
+    pub mtime: String,
+    pub link_target: String,
+}

@@ -3,6 +3,7 @@
 //! Start reading at `actor.rs` (the life of one container), `start/` (what a start does) and `reconcile.rs` (what boot does).
 
 mod actor;
+pub mod archive;
 mod attach;
 pub(crate) mod command;
 pub mod config;

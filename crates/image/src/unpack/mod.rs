@@ -5,6 +5,7 @@
 //! Start at [`unpack`]; `place` makes one member, `whiteout` translates OCI's marks of deletion into overlayfs'.
 //! Sources: OCI image-spec 1.1 "layer.md", Linux Documentation/filesystems/overlayfs.rst.
 
+mod extract;
 mod parents;
 mod path;
 mod place;
@@ -23,6 +24,7 @@ use std::path::Path;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use extract::{ExtractOptions, extract};
 pub(crate) use path::{clean as clean_path, split};
 pub(crate) use place::is_kept_attribute;
 pub(crate) use size::tree_size;
@@ -85,6 +87,8 @@ struct Layer {
     size_bytes: u64,
     is_recount_needed: bool,
     unchecked_bytes: u64,
+    /// For an archive that is no layer: whiteouts mean nothing in it.
+    extract: Option<ExtractOptions>,
 }
 
 impl Layer {
@@ -97,6 +101,7 @@ impl Layer {
             size_bytes: 0,
             is_recount_needed: false,
             unchecked_bytes: 0,
+            extract: None,
         }
     }
 

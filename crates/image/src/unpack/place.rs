@@ -177,6 +177,10 @@ impl Layer {
         entry: &Entry,
     ) -> Result<()> {
         let target = path::clean(&entry.link).context("invalid hardlink")?;
+        let target = self
+            .extract
+            .as_ref()
+            .map_or(target.clone(), |to| to.full(&target));
         if target == full {
             return Ok(());
         }

@@ -12,12 +12,9 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Serve<State>); 18] = [
+const ABSENT: [(Method, &str, Serve<State>); 14] = [
     (Method::GET, "/containers/{}/changes", |_, _| {
         refuse("docker diff")
-    }),
-    (Method::GET, "/containers/{}/export", |_, _| {
-        refuse("docker export")
     }),
     (Method::GET, "/containers/{}/stats", |_, _| {
         refuse("docker stats")
@@ -27,15 +24,6 @@ const ABSENT: [(Method, &str, Serve<State>); 18] = [
     }),
     (Method::GET, "/containers/{}/attach/ws", |_, _| {
         refuse("attaching by websocket")
-    }),
-    (Method::HEAD, "/containers/{}/archive", |_, _| {
-        refuse("docker cp")
-    }),
-    (Method::GET, "/containers/{}/archive", |_, _| {
-        refuse("docker cp")
-    }),
-    (Method::PUT, "/containers/{}/archive", |_, _| {
-        refuse("docker cp")
     }),
     (Method::POST, "/commit", |_, _| refuse("docker commit")),
     (Method::POST, "/build", |_, _| refuse("docker build")),

@@ -1,5 +1,6 @@
 //! `/containers/…`: the verbs that are one call. Longer ones have files of their own.
 
+mod archive;
 mod attach;
 mod create;
 mod filter;
@@ -42,6 +43,10 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, POST "/containers/{}/resize", resize);
     route!(router, POST "/containers/{}/attach", attach::attach);
     route!(router, POST "/containers/{}/rename", rename);
+    route!(router, HEAD "/containers/{}/archive", archive::stat);
+    route!(router, GET "/containers/{}/archive", archive::get);
+    route!(router, PUT "/containers/{}/archive", archive::put);
+    route!(router, GET "/containers/{}/export", archive::export);
     route!(router, DELETE "/containers/{}", remove);
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::{State, container};
 use super::{change, repo_tag};
-use crate::body::{self, Body, BodyWriter, Pieces};
+use crate::body::{self, Body, Pieces};
 use crate::request::Request;
 use crate::response::{self, JSON, Response};
 use bytes::Bytes;
@@ -11,8 +11,6 @@ use gantry_base::{Error, Result};
 use gantry_engine::image::types::{Image, ImportOptions, LoadEvent, Loaded};
 use gantry_oci::Platform;
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
-use std::io;
 
 /// The `platform` parameter of archives: an OCI platform as JSON.
 fn json_platform(request: &Request) -> Result<Option<Platform>> {
@@ -64,7 +62,7 @@ pub(super) async fn load(state: State, request: Request) -> Result<Response> {
             }
         };
         let work = state.engine.images.load(reader, platform, tell);
-        let result = beside(pump, work).await;
+        let result = body::beside(pump, work).await;
         let messages = match &result {
             Ok(loaded) => loaded.iter().flat_map(loaded_messages).collect(),
             Err(error) => vec![failure(error)],
@@ -72,15 +70,6 @@ pub(super) async fn load(state: State, request: Request) -> Result<Response> {
         send(&pieces, &messages).await;
     });
     Ok(response::stream(JSON, answer))
-}
-
-/// Runs the work, and the pump for as long as it takes.
-async fn beside<T>(pump: impl Future<Output = ()>, work: impl Future<Output = T>) -> T {
-    tokio::pin!(pump, work);
-    tokio::select! {
-        result = &mut work => result,
-        () = &mut pump => work.await,
-    }
 }
 
 async fn send(pieces: &Pieces, messages: &[ProgressMessage]) {
@@ -176,31 +165,10 @@ pub(super) async fn save(state: State, request: Request) -> Result<Response> {
     if names.is_empty() {
         return Err(Error::invalid("no image names given"));
     }
-    let (sender, mut pieces) = body::pieces();
-    let writer = BodyWriter::new(sender.clone());
-    let mut work = Box::pin(async move { state.engine.images.save(names, platform, writer).await });
-    let (first, is_over) = tokio::select! {
-        biased;
-        first = pieces.recv() => (first, false),
-        result = &mut work => {
-            result?;
-            (pieces.try_recv().ok(), true)
-        }
-    };
-    let driver = async move {
-        if is_over {
-            return;
-        }
-        if let Err(error) = work.await {
-            tracing::error!(?error, "save was broken off");
-            let _ = sender.send(Err(io::Error::other(error))).await;
-        }
-    };
-    let answer = Body::continued(first, pieces, driver);
-    Ok(response::stream(
-        HeaderValue::from_static("application/x-tar"),
-        answer,
-    ))
+    response::tar(
+        move |writer| async move { state.engine.images.save(names, platform, writer).await },
+    )
+    .await
 }
 
 /// `POST /images/create`: pull, or import.
@@ -232,7 +200,7 @@ async fn import(state: State, request: Request, platform: Option<Platform>) -> R
         platform,
         reference,
     };
-    let id = beside(pump, state.engine.images.import(reader, options)).await?;
+    let id = body::beside(pump, state.engine.images.import(reader, options)).await?;
     let line: Bytes = ProgressMessage::status(id).to_line().into();
     Ok(response::full(StatusCode::OK, JSON, line))
 }
