@@ -24,6 +24,7 @@ mod tag;
 mod tar;
 mod time;
 mod unpack;
+mod usage;
 
 pub use export::{TreeKind, export, export_directory, export_file};
 pub use history::HistoryEntry;
@@ -39,3 +40,4 @@ pub use store::{
     Blobs, Images, LayerKind, Lease, Limits, Lower, Named, NewImage, NewLayers, Options, Variant,
 };
 pub use unpack::{ExtractOptions, extract};
+pub use usage::Usage as DiskUsage;

@@ -246,3 +246,23 @@ pub struct ComponentVersion {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
 }
+
+/// `GET /system/df`; what was not asked for is null.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DiskUsage {
+    pub layers_size: i64,
+    /// Summaries whose lists of names are null where they are empty.
+    pub images: Option<Vec<serde_json::Value>>,
+    pub containers: Option<Vec<super::ContainerSummary>>,
+    pub volumes: Option<Vec<super::Volume>>,
+    pub build_cache: Option<Vec<serde_json::Value>>,
+}
+
+/// `POST /build/prune`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct BuildCachePruneReport {
+    pub caches_deleted: Option<Vec<String>>,
+    pub space_reclaimed: u64,
+}

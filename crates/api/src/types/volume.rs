@@ -15,6 +15,18 @@ pub struct Volume {
     pub name: String,
     pub options: Option<BTreeMap<String, String>>,
     pub scope: String,
+    /// Only in `GET /system/df`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage_data: Option<VolumeUsageData>,
+}
+
+/// What a volume takes up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct VolumeUsageData {
+    /// Containers that use it.
+    pub ref_count: i64,
+    pub size: i64,
 }
 
 /// `GET /volumes`

@@ -173,6 +173,7 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &system::events::COMMAND,
     &system::info::COMMAND,
     &system::inspect::COMMAND,
+    &system::prune::COMMAND,
     &system::version::COMMAND,
     &volume::create::COMMAND,
     &volume::inspect::COMMAND,

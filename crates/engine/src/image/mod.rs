@@ -27,8 +27,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 /// The vocabulary of the `image` crate that callers of this service need.
 pub mod types {
     pub use gantry_image::{
-        HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, Lower, RemoveOptions,
-        Removed,
+        DiskUsage, HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, Lower,
+        RemoveOptions, Removed,
     };
     pub use gantry_registry::client::Credentials;
 }
@@ -101,6 +101,29 @@ impl Images {
         self.store.history(name)
     }
 
+    /// What all images take up.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn disk_usage(&self) -> Result<gantry_image::DiskUsage> {
+        self.store.usage()
+    }
+
+    /// By name, for a platform: also another than the one that containers of this name get.
+    ///
+    /// # Errors
+    /// `No such image: X`, or that there is none for the platform.
+    pub fn get_for(&self, name: &str, platform: Option<&Platform>) -> Result<Arc<Image>> {
+        let image = self.store.get(name)?;
+        let Some(wanted) = platform else {
+            return Ok(image);
+        };
+        self.store.get_for(name, wanted)?.ok_or_else(|| Error::not_found(format!(
+            "image with reference {name} was found but its platform ({}) does not match the specified platform ({wanted})",
+            image.platform()
+        )))
+    }
+
     /// How many containers use an image.
     pub fn use_count(&self, image: &Image) -> usize {
         self.usage(image.id.as_str()).len()
@@ -142,6 +165,7 @@ impl Images {
     /// Removes every image that no container uses and that `wanted` accepts.
     pub async fn prune(&self, wanted: impl Fn(&Image) -> bool) -> Result<PrunedImages> {
         let mut pruned = PrunedImages::default();
+        let before_bytes = self.store.usage()?.layers_bytes;
         for image in self.list() {
             if self.use_count(&image) > 0 || !wanted(&image) {
                 continue;
@@ -154,16 +178,13 @@ impl Images {
             for name in names {
                 // One that a container took meanwhile stays.
                 if let Ok(removed) = self.remove(&name, RemoveOptions::default()).await {
-                    if removed
-                        .iter()
-                        .any(|step| matches!(step, Removed::Deleted(_)))
-                    {
-                        pruned.space_reclaimed_bytes += image.size_bytes;
-                    }
                     pruned.removed.extend(removed);
                 }
             }
         }
+        // Layers that another image or a container still has are not reclaimed.
+        let after_bytes = self.store.usage()?.layers_bytes;
+        pruned.space_reclaimed_bytes = before_bytes.saturating_sub(after_bytes);
         Ok(pruned)
     }
 
@@ -239,14 +260,7 @@ impl Images {
     // ---- for containers ----
 
     pub(crate) fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Arc<Image>> {
-        let image = self.store.get(name)?;
-        match platform {
-            Some(wanted) if !image.platform().satisfies(wanted) => Err(Error::not_found(format!(
-                "image with reference {name} was found but its platform ({}) does not match the specified platform ({wanted})",
-                image.platform()
-            ))),
-            _ => Ok(image),
-        }
+        self.get_for(name, platform)
     }
 
     pub(crate) fn prepare_snapshot(&self, id: &ContainerId, image: &Image) -> Result<()> {

@@ -9,7 +9,7 @@ pub(crate) mod record;
 use crate::clock::now_ns;
 use crate::event::Events;
 use gantry_base::{ContainerId, Context, Error, Layout, Result};
-use gantry_state::rusqlite::Transaction;
+use gantry_state::rusqlite::{Connection, Transaction};
 use gantry_state::{Database, Durability};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -153,6 +153,25 @@ impl Volumes {
             }
             Ok(volumes)
         })
+    }
+
+    /// Every volume with the containers that use it, and the bytes of its files.
+    ///
+    /// # Errors
+    /// When the volumes cannot be read.
+    pub async fn usage(&self) -> Result<Vec<(VolumeView, usize, u64)>> {
+        let service = self.clone();
+        blocking(move || {
+            let mut usage = Vec::new();
+            for volume in service.list()? {
+                let users = |connection: &Connection| record::users(connection, &volume.name);
+                let users = service.inner.database.read(users)?.len();
+                let bytes = tree_bytes(&volume.mountpoint);
+                usage.push((volume, users, bytes));
+            }
+            Ok(usage)
+        })
+        .await
     }
 
     /// Removes a volume and its data.

@@ -12,7 +12,7 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Serve<State>); 14] = [
+const ABSENT: [(Method, &str, Serve<State>); 12] = [
     (Method::GET, "/containers/{}/changes", |_, _| {
         refuse("docker diff")
     }),
@@ -27,16 +27,12 @@ const ABSENT: [(Method, &str, Serve<State>); 14] = [
     }),
     (Method::POST, "/commit", |_, _| refuse("docker commit")),
     (Method::POST, "/build", |_, _| refuse("docker build")),
-    (Method::POST, "/build/prune", |_, _| {
-        refuse("docker builder prune")
-    }),
     (Method::POST, "/build/cancel", |_, _| refuse("docker build")),
     (Method::POST, "/session", |_, _| refuse("docker build")),
     (Method::POST, "/grpc", |_, _| refuse("docker build")),
     (Method::GET, "/images/{}/attestations", |_, _| {
         refuse("image attestations")
     }),
-    (Method::GET, "/system/df", |_, _| refuse("docker system df")),
     (Method::GET, "/plugins/privileges", |_, _| {
         refuse("docker plugin")
     }),

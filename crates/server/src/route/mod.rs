@@ -4,6 +4,7 @@
 
 mod absent;
 mod container;
+mod disk_usage;
 mod event;
 mod exec;
 mod image;
@@ -42,6 +43,7 @@ pub(crate) fn router() -> Router<Serve<State>> {
     volume::add(&mut router);
     system::add(&mut router);
     event::add(&mut router);
+    disk_usage::add(&mut router);
     absent::add(&mut router);
     router
 }

@@ -7,7 +7,9 @@ use crate::response::{self, Response};
 use crate::router::Router;
 use crate::time;
 use gantry_api::filters::Filters;
-use gantry_api::types::{Volume, VolumeCreateRequest, VolumeListResponse, VolumesPruneReport};
+use gantry_api::types::{
+    Volume, VolumeCreateRequest, VolumeListResponse, VolumeUsageData, VolumesPruneReport,
+};
 use gantry_base::{Error, ErrorKind, Result};
 use gantry_engine::volume::{VolumeOptions, VolumeView};
 use hyper::StatusCode;
@@ -125,6 +127,19 @@ async fn prune(state: State, request: Request) -> Result<Response> {
     }))
 }
 
+/// For `GET /system/df`.
+pub(super) async fn usage(state: &State) -> Result<Vec<Volume>> {
+    let usage = state.engine.volumes.usage().await?;
+    let volumes = usage.iter().map(|(volume, users, bytes)| Volume {
+        usage_data: Some(VolumeUsageData {
+            ref_count: i64::try_from(*users).unwrap_or(i64::MAX),
+            size: i64::try_from(*bytes).unwrap_or(i64::MAX),
+        }),
+        ..wire(volume)
+    });
+    Ok(volumes.collect())
+}
+
 fn wire(volume: &VolumeView) -> Volume {
     let map = |map: &Option<IndexMap<String, String>>| {
         map.as_ref()
@@ -138,5 +153,6 @@ fn wire(volume: &VolumeView) -> Volume {
         name: volume.name.clone(),
         options: map(&volume.options),
         scope: "local".into(),
+        usage_data: None,
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod unpause;
 pub(crate) mod update;
 pub(crate) mod wait;
 
-mod row;
+pub(super) mod row;
 
 use crate::failure::{Failure, Outcome};
 use crate::flag::Given;

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 const COMMAND_WIDTH: usize = 20;
 const MOUNT_WIDTH: usize = 15;
 
-pub(super) const HEADER: &[(&str, &str)] = &[
+pub(in crate::command) const HEADER: &[(&str, &str)] = &[
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
     ("Image", "IMAGE"),
@@ -29,7 +29,7 @@ pub(super) const HEADER: &[(&str, &str)] = &[
 ];
 
 /// The fields of a container summary; with `is_cut`, long ones are shortened.
-pub(super) fn fields(container: &Value, is_cut: bool) -> Fields {
+pub(in crate::command) fn fields(container: &Value, is_cut: bool) -> Fields {
     let id = container.get("Id").str();
     let command = container.get("Command").str();
     let command = if is_cut {

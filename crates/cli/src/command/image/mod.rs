@@ -11,7 +11,7 @@ pub(crate) mod remove;
 pub(crate) mod save;
 pub(crate) mod tag;
 
-mod row;
+pub(super) mod row;
 
 use crate::failure::{Failure, Outcome};
 use gantry_oci::Platform;

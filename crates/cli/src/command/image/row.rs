@@ -7,7 +7,7 @@ use crate::timestamp;
 use gantry_oci::Reference;
 use indexmap::IndexMap;
 
-pub(super) const HEADER: &[(&str, &str)] = &[
+pub(in crate::command) const HEADER: &[(&str, &str)] = &[
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),
@@ -23,16 +23,16 @@ pub(super) const HEADER: &[(&str, &str)] = &[
 
 /// What the command line asks to be shown.
 #[derive(Clone, Copy)]
-pub(super) struct Shown {
-    pub(super) is_cut: bool,
+pub(in crate::command) struct Shown {
+    pub(in crate::command) is_cut: bool,
     /// `--digests`
-    pub(super) has_digests: bool,
+    pub(in crate::command) has_digests: bool,
     /// `--digests`, or a format that uses them.
-    pub(super) needs_digests: bool,
+    pub(in crate::command) needs_digests: bool,
 }
 
 /// The rows of one image.
-pub(super) fn rows(image: &Value, shown: Shown) -> Vec<Fields> {
+pub(in crate::command) fn rows(image: &Value, shown: Shown) -> Vec<Fields> {
     names(image, shown)
         .into_iter()
         .map(|(repository, tag, digest)| fields(image, shown, &repository, &tag, &digest))
@@ -93,7 +93,13 @@ fn names(image: &Value, shown: Shown) -> Vec<(String, String, String)> {
     names
 }
 
-fn fields(image: &Value, shown: Shown, repository: &str, tag: &str, digest: &str) -> Fields {
+pub(in crate::command) fn fields(
+    image: &Value,
+    shown: Shown,
+    repository: &str,
+    tag: &str,
+    digest: &str,
+) -> Fields {
     let id = image.get("Id").str();
     let created = image.get("Created").integer();
     let (size, shared) = (

@@ -1,14 +1,15 @@
 //! `docker system df`
 
-use crate::command::{Arity, Command};
+use crate::command::{Arity, Command, container, image};
 use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Given};
-use crate::format::{float, human_size};
+use crate::format::{float, human_size, human_size_with};
 use crate::listing::{Fields, Listing};
 use crate::output;
 use crate::session::Session;
 use crate::template::Value;
 use gantry_api::client::Request;
+use gantry_oci::Reference;
 
 const TABLE: &str = "table {{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}";
 const HEADER: &[(&str, &str)] = &[
@@ -39,8 +40,11 @@ fn flags() -> Vec<Flag> {
 }
 
 fn run(session: &Session, given: &Given) -> Outcome {
-    if given.bool("verbose") {
-        return Err(Failure::new("--verbose is not supported yet"));
+    let is_verbose = given.bool("verbose");
+    if is_verbose && !matches!(given.text("format"), "" | "table") {
+        return Err(Failure::new(
+            "--verbose together with --format is not supported yet",
+        ));
     }
     let format = match given.text("format") {
         "" | "table" => TABLE.to_owned(),
@@ -55,6 +59,10 @@ fn run(session: &Session, given: &Given) -> Outcome {
                 .bytes()
                 .await?,
         )?;
+        if is_verbose {
+            output::print(&verbose(&usage)?);
+            return Ok(());
+        }
         let listing = Listing {
             format,
             header: HEADER,
@@ -68,6 +76,104 @@ fn run(session: &Session, given: &Given) -> Outcome {
         ])?);
         Ok(())
     })
+}
+
+const IMAGES: &str = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}";
+const CONTAINERS: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}";
+const VOLUMES: &str = "table {{.Name}}\t{{.Links}}\t{{.Size}}";
+const CACHE: &str = "table {{.ID}}\t{{.CacheType}}\t{{.Size}}\t{{.CreatedSince}}\t{{.LastUsedSince}}\t{{.UsageCount}}\t{{.Shared}}";
+
+/// A table for each kind of thing, with a row for each thing.
+fn verbose(usage: &Value) -> Outcome<String> {
+    let table = |format: &str, header, type_name, rows: Vec<Fields>| {
+        let listing = Listing {
+            format: format.to_owned(),
+            header,
+            type_name,
+        };
+        listing.render(rows)
+    };
+    let images = usage.get("Images").list().iter().map(image_row).collect();
+    let images = table(
+        IMAGES,
+        image::row::HEADER,
+        "*formatter.ImageContext",
+        images,
+    )?;
+    let containers = usage.get("Containers").list().iter();
+    let containers = containers.map(container_row).collect();
+    let header = container::row::HEADER;
+    let containers = table(
+        CONTAINERS,
+        header,
+        "*formatter.ContainerContext",
+        containers,
+    )?;
+    let header = &[
+        ("Name", "VOLUME NAME"),
+        ("Links", "LINKS"),
+        ("Size", "SIZE"),
+    ];
+    let volumes = usage.get("Volumes").list().iter().map(volume_row).collect();
+    let volumes = table(VOLUMES, header, "*formatter.VolumeContext", volumes)?;
+    let header = &[
+        ("ID", "CACHE ID"),
+        ("CacheType", "CACHE TYPE"),
+        ("Size", "SIZE"),
+        ("CreatedSince", "CREATED"),
+        ("LastUsedSince", "LAST USED"),
+        ("UsageCount", "USAGE"),
+        ("Shared", "SHARED"),
+    ];
+    let size = cache(usage).into_iter().find(|(name, _)| *name == "Size");
+    let size = size.map(|(_, size)| size.to_string()).unwrap_or_default();
+    let cache = table(CACHE, header, "*formatter.buildCacheContext", Vec::new())?;
+    Ok(format!(
+        "Images space usage:\n\n{images}\nContainers space usage:\n\n{containers}\nLocal Volumes space usage:\n\n{volumes}\nBuild cache usage: {size}\n\n{cache}"
+    ))
+}
+
+/// An image under its first name.
+fn image_row(image: &Value) -> Fields {
+    const NONE: &str = "<none>";
+    let tags = image.get("RepoTags").list();
+    let first = tags
+        .first()
+        .and_then(|name| Reference::parse(name.str()).ok());
+    let shown = image::row::Shown {
+        is_cut: true,
+        has_digests: false,
+        needs_digests: false,
+    };
+    let repository = first.as_ref().map(Reference::familiar_name);
+    let tag = first.and_then(|name| name.tag);
+    let (repository, tag) = (
+        repository.as_deref().unwrap_or(NONE),
+        tag.as_deref().unwrap_or(NONE),
+    );
+    image::row::fields(image, shown, repository, tag, NONE)
+}
+
+/// A container with the size of its own layer alone.
+fn container_row(container: &Value) -> Fields {
+    let mut fields = container::row::fields(container, true);
+    let own = human_size_with(float(container.get("SizeRw").integer()), 3);
+    for (name, value) in &mut fields {
+        if *name == "Size" {
+            *value = Value::from(own.clone());
+        }
+    }
+    fields
+}
+
+fn volume_row(volume: &Value) -> Fields {
+    let links = volume.at(&["UsageData", "RefCount"]).integer();
+    let size = volume.at(&["UsageData", "Size"]).integer();
+    vec![
+        ("Name", volume.get("Name").clone()),
+        ("Links", Value::from(links.to_string())),
+        ("Size", Value::from(human_size(float(size)))),
+    ]
 }
 
 fn row(kind: &str, total: usize, active: usize, size: i64, reclaimable: String) -> Fields {

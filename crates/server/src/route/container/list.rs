@@ -6,6 +6,7 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::time;
 use crate::version::Lowered as _;
+use gantry_api::ApiVersion;
 use gantry_api::filters::Filters;
 use gantry_api::types::{
     ContainerSummary, ContainerSummaryHostConfig, ContainerSummaryNetworkSettings,
@@ -33,15 +34,31 @@ pub(super) async fn list(state: State, request: Request) -> Result<Response> {
     for view in wanted.take(limit.unwrap_or(usize::MAX)) {
         let mut summary = summary(view, image_name(&state, view), now_ns);
         if request.query.flag("size") {
-            // One that was removed meanwhile has no size.
-            let size = state.engine.containers.size(view.id.as_str()).await;
-            let size = size.unwrap_or_default();
-            summary.size_rw = signed(size.rw_bytes);
-            summary.size_root_fs = signed(size.rootfs_bytes);
+            add_size(&state, view, &mut summary).await;
         }
         summaries.push(summary.lowered(request.version));
     }
     Ok(response::ok(&summaries))
+}
+
+/// For `GET /system/df`: all containers with their sizes.
+pub(in crate::route) async fn usage(state: &State, version: ApiVersion) -> Vec<ContainerSummary> {
+    let now_ns = time::now_ns();
+    let mut summaries = Vec::new();
+    for view in &*state.engine.containers.list() {
+        let mut summary = summary(view, image_name(state, view), now_ns);
+        add_size(state, view, &mut summary).await;
+        summaries.push(summary.lowered(version));
+    }
+    summaries
+}
+
+async fn add_size(state: &State, view: &ContainerView, summary: &mut ContainerSummary) {
+    // One that was removed meanwhile has no size.
+    let size = state.engine.containers.size(view.id.as_str()).await;
+    let size = size.unwrap_or_default();
+    summary.size_rw = signed(size.rw_bytes);
+    summary.size_root_fs = signed(size.rootfs_bytes);
 }
 
 /// A size in the type that the API has for it.

@@ -9,6 +9,8 @@ mod inspect;
 mod list;
 mod logs;
 
+pub(super) use list::usage;
+
 use super::{State, route};
 use crate::app::Serve;
 use crate::body::Body;

@@ -5,11 +5,13 @@ use crate::request::Request;
 use crate::response::{self, Response};
 use crate::time;
 use crate::version::Lowered as _;
+use gantry_api::ApiVersion;
 use gantry_api::filters::Filters;
 use gantry_api::types::ImageSummary;
 use gantry_base::{Error, Result};
-use gantry_engine::image::types::Image;
+use gantry_engine::image::types::{DiskUsage, Image};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 pub(super) async fn list(state: State, request: Request) -> Result<Response> {
     let known = ["before", "dangling", "label", "reference", "since", "until"];
@@ -18,17 +20,14 @@ pub(super) async fn list(state: State, request: Request) -> Result<Response> {
     if !request.at_least(41) && !pattern.is_empty() {
         filters.add("reference", pattern);
     }
-    if request.at_least(42) && request.query.flag("shared-size") {
-        return Err(Error::not_implemented(
-            "shared sizes of images are not supported yet",
-        ));
-    }
+    let usage = if request.at_least(42) && request.query.flag("shared-size") {
+        Some(state.engine.images.disk_usage()?)
+    } else {
+        None
+    };
     let filter = Filter::new(&state, &filters)?;
     let images = state.engine.images.list();
-    let parents: BTreeSet<String> = images
-        .iter()
-        .filter_map(|image| image.parent.as_ref().map(ToString::to_string))
-        .collect();
+    let parents = parents(&images);
     let all = request.query.flag("all");
     let shown = |image: &Image| all || !image.is_dangling() || !parents.contains(image.id.as_str());
     let mut summaries = Vec::new();
@@ -36,7 +35,7 @@ pub(super) async fn list(state: State, request: Request) -> Result<Response> {
         .iter()
         .filter(|image| shown(image) && filter.matches(image))
     {
-        let mut summary = wire(image, state.engine.images.use_count(image));
+        let mut summary = wire(image, state.engine.images.use_count(image), usage.as_ref());
         if !filter.keep_names(&mut summary) {
             continue;
         }
@@ -121,7 +120,42 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn wire(image: &Image, containers: usize) -> ImageSummary {
+/// For `GET /system/df`: the size of all layers, and the images that a list shows.
+pub(in crate::route) fn usage(
+    state: &State,
+    version: ApiVersion,
+) -> Result<(i64, Vec<serde_json::Value>)> {
+    let usage = state.engine.images.disk_usage()?;
+    let images = state.engine.images.list();
+    let parents = parents(&images);
+    let is_shown =
+        |image: &&Arc<Image>| !image.is_dangling() || !parents.contains(image.id.as_str());
+    let mut summaries = Vec::new();
+    for image in images.iter().filter(is_shown) {
+        let containers = state.engine.images.use_count(image);
+        let summary = wire(image, containers, Some(&usage)).lowered(version);
+        let mut summary = serde_json::to_value(summary)
+            .map_err(|error| Error::internal(format!("cannot write JSON: {error}")))?;
+        // Docker fills these up in lists only.
+        for names in ["RepoTags", "RepoDigests"] {
+            if summary[names].as_array().is_some_and(Vec::is_empty) {
+                summary[names] = serde_json::Value::Null;
+            }
+        }
+        summaries.push(summary);
+    }
+    let layers = i64::try_from(usage.layers_bytes).unwrap_or(i64::MAX);
+    Ok((layers, summaries))
+}
+
+/// Images that others were built on.
+fn parents(images: &[Arc<Image>]) -> BTreeSet<String> {
+    let parents = images.iter().filter_map(|image| image.parent.as_ref());
+    parents.map(ToString::to_string).collect()
+}
+
+fn wire(image: &Image, containers: usize, usage: Option<&DiskUsage>) -> ImageSummary {
+    let shared = usage.map(|usage| usage.shared_bytes.get(&image.id).copied());
     let labels = image
         .config
         .config
@@ -140,7 +174,9 @@ fn wire(image: &Image, containers: usize) -> ImageSummary {
             .unwrap_or_default(),
         repo_digests: image.repo_digests.clone(),
         repo_tags: image.repo_tags.clone(),
-        shared_size: -1,
+        shared_size: shared.map_or(-1, |shared| {
+            i64::try_from(shared.unwrap_or_default()).unwrap_or(i64::MAX)
+        }),
         size: i64::try_from(image.size_bytes).unwrap_or(i64::MAX),
         ..ImageSummary::default()
     }

@@ -5,6 +5,8 @@ mod list;
 mod registry;
 mod transfer;
 
+pub(super) use list::usage;
+
 use super::{State, route};
 use crate::app::Serve;
 use crate::request::Request;
@@ -53,10 +55,15 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         let text = "conflicting options: manifests and platform options cannot both be set";
         return Err(Error::invalid(text));
     }
-    let image = state.engine.images.get(&request.name)?;
-    if has_platform {
-        transfer::check_platform(&request, &image)?;
-    }
+    let platform = if has_platform {
+        transfer::json_platform(&request)?
+    } else {
+        None
+    };
+    let image = state
+        .engine
+        .images
+        .get_for(&request.name, platform.as_ref())?;
     Ok(response::ok(&wire(&image).lowered(request.version)))
 }
 
@@ -150,11 +157,17 @@ fn health_config(check: &Healthcheck) -> HealthConfig {
 }
 
 async fn history(state: State, request: Request) -> Result<Response> {
+    let mut name = request.name.clone();
     if request.at_least(48) && !request.query.get("platform").is_empty() {
-        let image = state.engine.images.get(&request.name)?;
-        transfer::check_platform(&request, &image)?;
+        let platform = transfer::json_platform(&request)?;
+        name = state
+            .engine
+            .images
+            .get_for(&request.name, platform.as_ref())?
+            .id
+            .to_string();
     }
-    let lines = state.engine.images.history(&request.name)?;
+    let lines = state.engine.images.history(&name)?;
     Ok(response::ok(
         &lines.iter().map(history_item).collect::<Vec<_>>(),
     ))

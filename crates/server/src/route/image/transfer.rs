@@ -8,12 +8,12 @@ use crate::response::{self, JSON, Response};
 use bytes::Bytes;
 use gantry_api::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
 use gantry_base::{Error, Result};
-use gantry_engine::image::types::{Image, ImportOptions, LoadEvent, Loaded};
+use gantry_engine::image::types::{ImportOptions, LoadEvent, Loaded};
 use gantry_oci::Platform;
 use hyper::StatusCode;
 
 /// The `platform` parameter of archives: an OCI platform as JSON.
-fn json_platform(request: &Request) -> Result<Option<Platform>> {
+pub(super) fn json_platform(request: &Request) -> Result<Option<Platform>> {
     if !request.at_least(48) {
         return Ok(None);
     }
@@ -33,18 +33,6 @@ fn json_platform(request: &Request) -> Result<Option<Platform>> {
         return Err(Error::invalid("both OS and Architecture must be provided"));
     }
     Ok(Some(platform))
-}
-
-/// Refuses an image that is not of the platform asked for.
-pub(super) fn check_platform(request: &Request, image: &Image) -> Result<()> {
-    match json_platform(request)? {
-        Some(wanted) if !image.platform().satisfies(&wanted) => Err(Error::not_found(format!(
-            "image with reference {} was found but its platform ({}) does not match the specified platform ({wanted})",
-            request.name,
-            image.platform()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// `POST /images/load`: from the first byte on, errors are messages in the stream.
