@@ -1,5 +1,6 @@
 //! Facts of the host, probed once at boot. Nobody else asks what the kernel can do.
 
+use gantry_base::{Error, Result};
 use std::path::Path;
 
 /// What this machine is and can do.
@@ -101,6 +102,16 @@ impl Host {
             .iter()
             .any(|controller| controller == name)
     }
+}
+
+/// Fails where containers cannot be made at all.
+pub(crate) fn require() -> Result<()> {
+    if gantry_sys::mount::is_supported() {
+        return Ok(());
+    }
+    Err(Error::not_implemented(
+        "this kernel is too old, or a sandbox hides its system calls: Linux 5.12 or newer is needed, for mount_setattr",
+    ))
 }
 
 fn bounding_set(status: &str) -> Vec<&'static str> {

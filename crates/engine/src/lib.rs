@@ -108,6 +108,7 @@ impl Engine {
     /// # Errors
     /// When another daemon holds the data root, or a part that everything needs cannot be made.
     pub fn open(settings: Settings) -> Result<Self> {
+        host::require()?;
         let layout = Layout::new(&settings.data_root, &settings.run_root);
         make_roots(&layout)?;
         let lock = lock_data_root(&layout)?;
