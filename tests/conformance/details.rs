@@ -31,6 +31,31 @@ fn sizes() {
 }
 
 #[test]
+fn log_attributes() {
+    if !world::enter("details::log_attributes") {
+        return;
+    }
+    let Some(pair) = Pair::start("log-attributes") else {
+        return;
+    };
+    pair.check(&[
+        (
+            "run --name @a --label a=1 --label zone=2 -e E=x -e F=y --log-opt labels=a --log-opt labels-regex=^zo \
+             --log-opt env=E --log-opt tag={{.ImageName}} --log-opt mode=non-blocking IMAGE echo line",
+            0,
+        ),
+        ("logs --details @a", 0),
+        ("run --rm --log-opt mode=other IMAGE true", 125),
+        ("run --rm --log-opt max-buffer-size=1m IMAGE true", 125),
+        ("run -d --name @b IMAGE sleep 100", 0),
+        ("kill --signal 99 @b", 1),
+        ("kill --signal -1 @b", 1),
+        ("kill --signal 0 @b", 1),
+    ]);
+    pair.finish();
+}
+
+#[test]
 fn network() {
     if !world::enter("details::network") {
         return;

@@ -289,7 +289,7 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
         ));
     }
     fill_defaults(shared, config);
-    super::start::log_plan("", &config.log)?;
+    super::start::check_log(config)?;
     check_bind_sources(&config.mounts)?;
     if config.network.mode == "host" && !config.network.port_bindings.is_empty() {
         warnings.push("Published ports are discarded when using host network mode".into());

@@ -55,8 +55,15 @@ impl Containers {
         } else {
             signal::parse(name)
         };
-        let number =
-            number.ok_or_else(|| words(Error::invalid(format!("invalid signal: {name}"))))?;
+        let number = number.ok_or_else(|| {
+            let problem = match name.parse::<i32>() {
+                Ok(number) if number != 0 => {
+                    format!("the linux daemon does not support signal {number}")
+                }
+                _ => format!("invalid signal: {name}"),
+            };
+            words(Error::invalid(problem))
+        })?;
         self.ask(reference, |reply| Command::Kill {
             signal: number,
             reply,

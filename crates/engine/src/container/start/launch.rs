@@ -1,7 +1,7 @@
 //! The last step of a start: forks the shim, hands every descriptor over, and waits until the payload is executed.
 
 use super::Failed;
-use super::log_plan::log_plan;
+use super::log_plan::{LogOwner, log_plan};
 use super::namespaces::JoinedNamespaces;
 use super::prepare::Prepared;
 use crate::container::Shared;
@@ -95,7 +95,12 @@ pub(super) fn launch(
         terminal: config.process.tty,
         open_stdin: config.process.open_stdin,
         stdin_once: config.process.stdin_once,
-        log: log_plan(record.id.as_str(), &config.log)?,
+        log: log_plan(LogOwner {
+            id: record.id.as_str(),
+            name: record.name.as_str(),
+            image: record.image.as_str(),
+            config,
+        })?,
         attach: handover
             .attach
             .iter()

@@ -8,7 +8,7 @@ mod log_plan;
 mod namespaces;
 mod prepare;
 
-pub(super) use log_plan::log_plan;
+pub(super) use log_plan::check_log;
 pub(super) use prepare::hostname_of;
 pub(crate) use prepare::read_text;
 
