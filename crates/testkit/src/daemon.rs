@@ -192,10 +192,12 @@ impl Daemon {
         }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let data = self.root.join("data").to_string_lossy().into_owned();
+        // A layer that is one file stays mounted as long as its image is there and the daemon runs.
+        let layers = self.root.join("run/layers").to_string_lossy().into_owned();
         found.extend(
             mounts
                 .lines()
-                .filter(|line| line.contains(&data))
+                .filter(|line| line.contains(&data) && !line.contains(&layers))
                 .map(|line| format!("mount {line}")),
         );
         let links = std::fs::read_dir("/sys/class/net")
