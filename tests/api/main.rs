@@ -8,3 +8,4 @@ mod create;
 mod hijack;
 mod refusal;
 mod shape;
+mod signature;

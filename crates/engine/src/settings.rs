@@ -73,6 +73,8 @@ pub struct Settings {
     pub registry_mirrors: Vec<String>,
     /// Directories with settings of registries, one directory per host.
     pub registry_hosts_directories: Vec<PathBuf>,
+    /// The file that says which images must be signed, and by whom.
+    pub signature_policy: Option<PathBuf>,
     /// Proxies on the way to registries.
     pub proxies: gantry_registry::client::Proxies,
     /// Layers downloaded at one time.
@@ -123,6 +125,7 @@ impl Settings {
             experimental: false,
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            signature_policy: None,
             registry_hosts_directories: vec!["/etc/docker/certs.d".into()],
             proxies: gantry_registry::client::Proxies::default(),
             max_concurrent_downloads: 3,

@@ -137,6 +137,7 @@ fn reload_settings(
     let mut settings = (*engine.system.view().settings).clone();
     settings.debug = read.debug;
     settings.labels = read.labels;
+    settings.signature_policy = read.signature_policy;
     settings.registry_mirrors = read.registry_mirrors;
     settings.insecure_registries = read.insecure_registries;
     settings.default_stop_timeout_s = read.default_stop_timeout_s;

@@ -17,6 +17,7 @@ mod partial;
 mod record;
 mod remove;
 mod save;
+mod signature;
 mod snapshot;
 mod source;
 mod store;
@@ -34,6 +35,7 @@ pub use load::{LoadEvent, Loaded};
 pub use partial::{Partial, Segment};
 pub use record::{Image, ImageId};
 pub use remove::{RemoveOptions, Removed, Usage};
+pub use signature::VerifiedSignature;
 pub use snapshot::{RootfsMount, Snapshot, SnapshotUsage};
 pub use source::{BlobReader, LayerBlob, StoredLayer};
 pub use store::{

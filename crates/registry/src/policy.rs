@@ -81,6 +81,11 @@ impl Policy {
         Ok(policy)
     }
 
+    /// The rule for what has no name.
+    pub fn default_rule(&self) -> &Rule {
+        &self.default
+    }
+
     /// The rule for the repository of a reference.
     pub fn rule(&self, reference: &Reference) -> &Rule {
         let full = reference.full_name();

@@ -5,6 +5,7 @@
 
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use gantry_base::{Error, Result};
+use gantry_oci::Digest;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 
@@ -28,6 +29,7 @@ pub struct PublicKey {
     pub kind: KeyKind,
     /// As the algorithm wants it.
     bytes: Vec<u8>,
+    fingerprint: Digest,
 }
 
 impl PublicKey {
@@ -56,6 +58,11 @@ impl PublicKey {
     /// Reads a `SubjectPublicKeyInfo`.
     fn from_der(der: &[u8]) -> Result<Self> {
         asn1::read(der).ok_or_else(|| Error::invalid("a public key of an unknown kind"))
+    }
+
+    /// The SHA-256 of its `SubjectPublicKeyInfo`.
+    pub fn fingerprint(&self) -> &Digest {
+        &self.fingerprint
     }
 
     /// Checks the signature of a JSON web token that says it is signed with `algorithm`.
@@ -96,7 +103,7 @@ impl PublicKey {
 
 /// The little of ASN.1 that tells what kind of key it is.
 mod asn1 {
-    use super::{KeyKind, PublicKey};
+    use super::{Digest, KeyKind, PublicKey};
 
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
     const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -127,6 +134,7 @@ mod asn1 {
         (*unused == 0).then(|| PublicKey {
             kind,
             bytes: bytes.to_vec(),
+            fingerprint: Digest::of(der),
         })
     }
 

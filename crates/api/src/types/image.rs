@@ -81,6 +81,21 @@ pub struct ImageInspect {
     pub descriptor: Option<gantry_oci::image::Descriptor>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<Vec<serde_json::Value>>,
+    /// Not Docker's: signatures that were verified when the image was pulled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<ImageSignature>,
+}
+
+/// A signature of an image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ImageSignature {
+    /// The SHA-256 of the public key.
+    pub key: String,
+    /// The file of the key.
+    pub key_file: String,
+    /// The index or manifest that was signed.
+    pub manifest: String,
 }
 
 /// Defaults for an image's containers. `Option<Option<…>>`: left out, null, or a value; the null forms are for versions up to 1.51.

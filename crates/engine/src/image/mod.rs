@@ -5,6 +5,7 @@ mod fetch;
 mod pull;
 mod remote;
 mod transfer;
+mod trust;
 
 pub use pull::PullOptions;
 pub use remote::RemoteImage;
@@ -28,7 +29,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 pub mod types {
     pub use gantry_image::{
         DiskUsage, HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, Lower,
-        RemoveOptions, Removed,
+        RemoveOptions, Removed, VerifiedSignature,
     };
     pub use gantry_registry::client::Credentials;
 }
@@ -260,7 +261,9 @@ impl Images {
     // ---- for containers ----
 
     pub(crate) fn resolve(&self, name: &str, platform: Option<&Platform>) -> Result<Arc<Image>> {
-        self.get_for(name, platform)
+        let image = self.get_for(name, platform)?;
+        self.check_use(name, &image)?;
+        Ok(image)
     }
 
     pub(crate) fn prepare_snapshot(&self, id: &ContainerId, image: &Image) -> Result<()> {

@@ -108,6 +108,10 @@ impl Images {
         let documents = self
             .documents(repository, reference, root, platform, &lease)
             .await?;
+        let signature = self
+            .check_pull(repository, reference, &target, &documents.manifest_digest)
+            .await?;
+        let image = ImageId::parse(documents.manifest.config.digest.as_str())?;
         tell(
             events,
             &shown,
@@ -121,6 +125,7 @@ impl Images {
                 .await?;
             self.commit(documents, &wanted, reference, lease).await?;
         }
+        self.record_signature(image, signature).await?;
         tell(events, "", format!("Digest: {target}")).await;
         self.publish("pull", &reference.familiar(), &reference.familiar());
         Ok(is_newer)

@@ -205,6 +205,8 @@ pub(crate) const KEYS: &[Key] = &[
     // Registries: kept for the stage that pulls.
     key("registry-mirrors", "registry-mirror", List, Used),
     key("insecure-registries", "insecure-registry", List, Used),
+    // Ours: dockerd has none such.
+    key("signature-policy", "signature-policy", Text, Used),
     key(
         "max-concurrent-downloads",
         "max-concurrent-downloads",

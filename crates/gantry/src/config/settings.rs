@@ -25,6 +25,11 @@ pub(crate) fn to_settings(options: &Options, shim: &Path) -> Result<Settings> {
     settings.debug = options.flag("debug").unwrap_or(false);
     settings.experimental = options.flag("experimental").unwrap_or(false);
     settings.registry_mirrors = options.list("registry-mirrors");
+    settings.signature_policy = options
+        .text("signature-policy")
+        .filter(|path| !path.is_empty())
+        .map(|path| absolute(Path::new(path)))
+        .transpose()?;
     settings.insecure_registries = options.list("insecure-registries");
     Ok(settings)
 }

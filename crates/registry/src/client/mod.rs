@@ -16,6 +16,7 @@ mod proxy;
 mod request;
 mod resolve;
 mod search;
+mod signature;
 mod stream;
 mod tags;
 mod transport;

@@ -16,10 +16,10 @@ use crate::time;
 use crate::version::Lowered as _;
 use gantry_api::types::{
     DriverData, Empty, HealthConfig, HistoryResponseItem, ImageConfig, ImageDeleteResponseItem,
-    ImageInspect, ImageMetadata, ImagesPruneReport, RootFs,
+    ImageInspect, ImageMetadata, ImageSignature, ImagesPruneReport, RootFs,
 };
 use gantry_base::{Error, Result};
-use gantry_engine::image::types::{HistoryEntry, Image, RemoveOptions, Removed};
+use gantry_engine::image::types::{HistoryEntry, Image, RemoveOptions, Removed, VerifiedSignature};
 use gantry_oci::Reference;
 use gantry_oci::image::{ContainerDefaults, Healthcheck};
 use hyper::StatusCode;
@@ -55,6 +55,7 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         let text = "conflicting options: manifests and platform options cannot both be set";
         return Err(Error::invalid(text));
     }
+<<<<<<< HEAD
     let platform = if has_platform {
         transfer::json_platform(&request)?
     } else {
@@ -65,6 +66,24 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         .images
         .get_for(&request.name, platform.as_ref())?;
     Ok(response::ok(&wire(&image).lowered(request.version)))
+=======
+    let image = state.engine.images.get(&request.name)?;
+    if has_platform {
+        transfer::check_platform(&request, &image)?;
+    }
+    let mut inspected = wire(&image);
+    let signatures = state.engine.images.signatures(&image)?;
+    inspected.signatures = signatures.iter().map(signature).collect();
+    Ok(response::ok(&inspected.lowered(request.version)))
+}
+
+fn signature(signature: &VerifiedSignature) -> ImageSignature {
+    ImageSignature {
+        key: signature.key.to_string(),
+        key_file: signature.key_file.clone(),
+        manifest: signature.manifest.to_string(),
+    }
+>>>>>>> e317fd8 (image, engine, registry: only signed images, by policy)
 }
 
 fn wire(image: &Image) -> ImageInspect {
