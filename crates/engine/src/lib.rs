@@ -115,9 +115,9 @@ impl Engine {
         let db = Database::open(&layout.database())?;
         let host = Host::probe();
         let images = Images::open(&layout, db.clone())?;
-        let networks = Networks::open(&db, &settings)?;
         let events = Events::default();
         let volumes = Volumes::open(&layout, db.clone(), events.clone());
+        let networks = Networks::open(&db, &settings, &events)?;
         let shared = Arc::new(Shared {
             zygote: Zygote::start(&settings.shim)?,
             layout,
@@ -138,6 +138,7 @@ impl Engine {
         images.watch_use(&shared);
         let to_start = container::reconcile(&shared)?;
         networks.render()?;
+        networks.serve_adopted();
         let engine = Self {
             containers: Containers {
                 shared: shared.clone(),

@@ -8,8 +8,8 @@
 use crate::announce;
 use crate::link::{self, MacAddress};
 use crate::netlink::{Refusal, Socket};
-use crate::{route, sysctl};
-use gantry_base::{Error, Result};
+use crate::{resolver, route, sysctl};
+use gantry_base::{Context as _, Error, Result};
 use gantry_sys::netns;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -60,11 +60,29 @@ pub struct Attached {
     pub container_index: u32,
 }
 
+/// A namespace that was made, and what was opened in it.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// It lives as long as this or a process in it.
+    pub namespace: OwnedFd,
+    /// Where its queries for names arrive, if that was asked for.
+    pub resolver: Option<resolver::Sockets>,
+}
+
 /// A new network namespace with `lo` up and all `endpoints` attached. The namespace lives as long as the descriptor or a
 /// process in it; when it goes, both ends of each pair go.
 ///
 /// `host` is a socket of the namespace of the bridges. No endpoints make the network that has only a loopback.
 pub fn create(host: &mut Socket, endpoints: &[Endpoint]) -> Result<OwnedFd> {
+    create_with(host, endpoints, false).map(|sandbox| sandbox.namespace)
+}
+
+/// Like [`create`]; `with_resolver` opens the sockets of a name server in the namespace.
+pub fn create_with(
+    host: &mut Socket,
+    endpoints: &[Endpoint],
+    with_resolver: bool,
+) -> Result<Sandbox> {
     for endpoint in endpoints {
         endpoint.check()?;
     }
@@ -78,7 +96,11 @@ pub fn create(host: &mut Socket, endpoints: &[Endpoint]) -> Result<OwnedFd> {
         for endpoint in endpoints {
             attach_here(host, &mut inside, namespace.as_fd(), endpoint)?;
         }
-        Ok(namespace)
+        let resolver = with_resolver.then(resolver::open_here).transpose()?;
+        Ok(Sandbox {
+            namespace,
+            resolver,
+        })
     })?
 }
 
@@ -92,6 +114,35 @@ pub fn attach(
     announce::prepare();
     netns::run_here(namespace, || {
         attach_here(host, &mut Socket::route()?, namespace, endpoint)
+    })?
+}
+
+/// Makes the default routes of `namespace` go by these gateways and interfaces; those that are none go.
+pub fn set_default_routes(
+    namespace: BorrowedFd<'_>,
+    v4: Option<(Ipv4Addr, &str)>,
+    v6: Option<(Ipv6Addr, &str)>,
+) -> Result<()> {
+    let wanted = [
+        v4.map(|(gateway, interface)| (IpAddr::V4(gateway), interface)),
+        v6.map(|(gateway, interface)| (IpAddr::V6(gateway), interface)),
+    ];
+    netns::run_here(namespace, || {
+        let mut inside = Socket::route()?;
+        for (family, wanted) in [false, true].into_iter().zip(wanted) {
+            route::remove_defaults(&mut inside, family)?;
+            let Some((gateway, interface)) = wanted else {
+                continue;
+            };
+            let index = link::index(&inside, interface)?;
+            inside
+                .request(
+                    RouteNetlinkMessage::NewRoute(route::default_via(gateway, index)),
+                    NLM_F_CREATE | NLM_F_EXCL,
+                )
+                .with_context(|| format!("cannot set the default route by {interface}"))?;
+        }
+        Ok(())
     })?
 }
 

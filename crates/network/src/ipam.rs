@@ -2,8 +2,8 @@
 
 use crate::link::MacAddress;
 use gantry_base::{Error, ErrorKind, Result};
-use ipnet::{IpNet, Ipv4Net};
-use std::net::Ipv4Addr;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Docker's text when a pool has no free address left.
 const EXHAUSTED: &str = "no available IPv4 addresses on this network's address pools";
@@ -58,6 +58,63 @@ pub fn next_free_in(
         .ok_or_else(|| Error::new(ErrorKind::Internal, EXHAUSTED))
 }
 
+/// Like [`next_free_in`], for either family. Of IPv6, the first address of the subnet belongs to its routers.
+pub fn next_free_of(
+    subnet: IpNet,
+    range: IpNet,
+    is_taken: impl Fn(IpAddr) -> bool,
+    last: Option<IpAddr>,
+) -> Result<IpAddr> {
+    match (subnet, range) {
+        (IpNet::V4(subnet), IpNet::V4(range)) => {
+            let last = last.and_then(|last| match last {
+                IpAddr::V4(last) => Some(last),
+                IpAddr::V6(_) => None,
+            });
+            next_free_in(subnet, range, |ip| is_taken(IpAddr::V4(ip)), last).map(IpAddr::V4)
+        }
+        (IpNet::V6(subnet), IpNet::V6(range)) => {
+            let (first, end) = (u128::from(range.network()), u128::from(range.broadcast()));
+            let start = match last {
+                Some(IpAddr::V6(last)) if (first..end).contains(&u128::from(last)) => {
+                    u128::from(last) + 1
+                }
+                _ => first,
+            };
+            (start..=end)
+                .chain(first..start)
+                .map(Ipv6Addr::from)
+                .find(|ip| *ip != subnet.network() && !is_taken(IpAddr::V6(*ip)))
+                .map(IpAddr::V6)
+                .ok_or_else(|| Error::internal(EXHAUSTED.replace("IPv4", "IPv6")))
+        }
+        _ => Err(Error::internal(
+            "a range of addresses is of another family than its subnet",
+        )),
+    }
+}
+
+/// The first /64 of a unique local prefix of /48 that overlaps none of `used`.
+///
+/// # Errors
+/// Docker's text if there is none.
+pub fn choose_subnet_v6(prefix: Ipv6Net, used: &[IpNet]) -> Result<Ipv6Net> {
+    prefix
+        .subnets(64)
+        .ok()
+        .and_then(|mut subnets| {
+            subnets.find(|subnet| overlapping_of(IpNet::V6(*subnet), used).is_none())
+        })
+        .ok_or_else(|| Error::internal("all predefined address pools have been fully subnetted"))
+}
+
+/// Like [`overlapping`], for either family.
+pub fn overlapping_of(subnet: IpNet, used: &[IpNet]) -> Option<IpNet> {
+    used.iter()
+        .copied()
+        .find(|other| other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(other)))
+}
+
 /// The first subnet of the pools that overlaps none of `used` (host routes and our other networks; default routes do not count).
 ///
 /// # Errors
@@ -80,13 +137,7 @@ pub fn choose_subnet(pools: &[(Ipv4Net, u8)], used: &[IpNet]) -> Result<Ipv4Net>
 
 /// The first of `used` that shares addresses with `subnet`; default routes do not count.
 pub fn overlapping(subnet: Ipv4Net, used: &[IpNet]) -> Option<IpNet> {
-    let shares = |other: &IpNet| match other {
-        IpNet::V4(other) => {
-            other.prefix_len() > 0 && (other.contains(&subnet) || subnet.contains(other))
-        }
-        IpNet::V6(_) => false,
-    };
-    used.iter().copied().find(shares)
+    overlapping_of(IpNet::V4(subnet), used)
 }
 
 /// A locally administered unicast address from six random bytes, as dockerd 28 gives them.

@@ -8,6 +8,7 @@
 mod announce;
 pub mod bridge;
 pub mod conntrack;
+pub mod dns;
 pub mod endpoint;
 pub mod firewall;
 pub mod hosts;
@@ -17,6 +18,7 @@ pub mod netlink;
 pub mod port;
 pub mod probe;
 pub mod resolv_conf;
+pub mod resolver;
 pub mod route;
 mod sysctl;
 

@@ -68,6 +68,7 @@ fn try_firewall() -> Result<()> {
         masquerades: true,
         allows_inter_container: true,
         is_internal: false,
+        ..BridgeRules::default()
     };
     let port = PublishedPort {
         protocol: PortProtocol::Tcp,

@@ -46,6 +46,42 @@ pub fn is_only_resolved(host_text: &str) -> bool {
     parsed.nameservers == ["127.0.0.53"]
 }
 
+/// The addresses of the name servers that a file names, without those that need a zone.
+pub fn nameservers(text: &str) -> Vec<IpAddr> {
+    let parsed = Parsed::read(text);
+    parsed
+        .nameservers
+        .iter()
+        .filter_map(|server| server.parse().ok())
+        .collect()
+}
+
+/// The file for containers that ask their own name server, which passes questions on to the host's.
+pub fn render_internal(source: Source<'_>, overrides: &Overrides) -> String {
+    let mut parsed = Parsed::read(source.text);
+    let overridden = parsed.override_by(overrides);
+    let is_given = !overrides.nameservers.is_empty();
+    let servers: Vec<String> = parsed
+        .nameservers
+        .iter()
+        .map(|server| {
+            // Those of the host's file are asked from the host.
+            if is_given {
+                server.clone()
+            } else {
+                format!("host({server})")
+            }
+        })
+        .collect();
+    parsed.nameservers = vec![crate::resolver::ADDRESS.to_string()];
+    if parsed.ndots_from.is_none() {
+        parsed.options.push("ndots:0".to_owned());
+        parsed.ndots_from = Some("internal");
+    }
+    parsed.servers_outside = Some(servers);
+    parsed.render(source.path, " (internal resolver)", &overridden)
+}
+
 /// The file for the default bridge and for `none`: the host's without what the container cannot reach, or with public
 /// name servers if none is left.
 pub fn for_bridge(host_text: &str, overrides: &Overrides) -> String {
@@ -95,6 +131,8 @@ struct Parsed {
     invalid: Vec<String>,
     used_public: bool,
     ndots_from: Option<&'static str>,
+    /// Whom the container's own name server asks.
+    servers_outside: Option<Vec<String>>,
 }
 
 impl Parsed {
@@ -169,6 +207,12 @@ impl Parsed {
             &mut text,
             format_args!("\n# Based on host file: '{path}'{mode}"),
         );
+        if let Some(servers) = &self.servers_outside {
+            push_line(
+                &mut text,
+                format_args!("# ExtServers: [{}]", servers.join(" ")),
+            );
+        }
         if self.used_public {
             push_line(&mut text, format_args!("# Used default nameservers."));
         }

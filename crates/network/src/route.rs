@@ -89,6 +89,39 @@ pub(crate) fn default_via(gateway: IpAddr, index: u32) -> RouteMessage {
     message
 }
 
+/// Deletes every default route of a family.
+pub(crate) fn remove_defaults(socket: &mut Socket, is_v6: bool) -> Result<()> {
+    let mut request = RouteMessage::default();
+    request.header.address_family = if is_v6 {
+        AddressFamily::Inet6
+    } else {
+        AddressFamily::Inet
+    };
+    let found = match socket.dump(RouteNetlinkMessage::GetRoute(request)) {
+        Ok(found) => found,
+        // A kernel without IPv6.
+        Err(refusal) if is_v6 && refusal.errno == libc::EAFNOSUPPORT => return Ok(()),
+        Err(refusal) => return Err(refusal).context("cannot list routes"),
+    };
+    for message in found {
+        let RouteNetlinkMessage::NewRoute(message) = message else {
+            continue;
+        };
+        let header = &message.header;
+        if header.destination_prefix_length == 0
+            && header.kind == RouteType::Unicast
+            && header.table == RouteHeader::RT_TABLE_MAIN
+        {
+            netlink::allow(
+                socket.request(RouteNetlinkMessage::DelRoute(message), 0),
+                &[libc::ESRCH],
+            )
+            .context("cannot delete a default route")?;
+        }
+    }
+    Ok(())
+}
+
 fn family_of(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() {
         AddressFamily::Inet

@@ -12,6 +12,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_content.sql"),
     include_str!("../migrations/0004_partial_blob.sql"),
     include_str!("../migrations/0005_signatures.sql"),
+    include_str!("../migrations/0006_networks.sql"),
 ];
 
 /// Brings the schema to the newest version.

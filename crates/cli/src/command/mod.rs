@@ -91,7 +91,7 @@ pub(crate) static GROUPS: &[Group] = &[
     Group {
         name: "network",
         about: "Manage networks",
-        unsupported: &["connect", "create", "disconnect", "prune", "rm", "remove"],
+        unsupported: &[],
     },
     Group {
         name: "system",
@@ -166,8 +166,13 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &image::remove::COMMAND,
     &image::save::COMMAND,
     &image::tag::COMMAND,
+    &network::connect::COMMAND,
+    &network::create::COMMAND,
+    &network::disconnect::COMMAND,
     &network::inspect::COMMAND,
     &network::list::COMMAND,
+    &network::prune::COMMAND,
+    &network::remove::COMMAND,
     &system::completion::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,

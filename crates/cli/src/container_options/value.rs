@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// `key=value` pairs as a map; the last of equal keys counts.
-pub(super) fn to_map<T: AsRef<str>>(pairs: &[T]) -> BTreeMap<String, String> {
+pub(crate) fn to_map<T: AsRef<str>>(pairs: &[T]) -> BTreeMap<String, String> {
     pairs
         .iter()
         .map(|pair| {

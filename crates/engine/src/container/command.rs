@@ -1,8 +1,11 @@
 //! What can be asked of a container's actor, and the options of the verbs.
 
+use super::config::Attachment;
+use crate::network::Network;
 use gantry_base::{ContainerName, Error, ExecId, Result};
 use gantry_shim_protocol as protocol;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
@@ -55,8 +58,23 @@ pub(crate) enum Command {
     ExecCheck {
         reply: Reply<()>,
     },
+    Network {
+        change: NetworkChange,
+        reply: Reply<()>,
+    },
     Processes(Reply<Vec<i32>>),
     Stats(Reply<Vec<(String, String)>>),
+}
+
+/// A change of the networks that a container is in.
+pub(crate) enum NetworkChange {
+    Connect {
+        network: Arc<Network>,
+        asked: Attachment,
+    },
+    Disconnect {
+        network: String,
+    },
 }
 
 /// A process to start in the container.

@@ -6,7 +6,7 @@
 use gantry_oci::image::Healthcheck;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Everything a create request says, the image's defaults merged in.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -305,7 +305,7 @@ pub struct Namespaces {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NetworkConfig {
-    /// `bridge` (also from `default`), `host`, `none`, `container:<id>`.
+    /// `bridge` (also from `default`), `host`, `none`, `container:<id>`, or the name or id of a network.
     pub mode: String,
     /// `HostConfig.NetworkMode` as given, for inspect.
     pub mode_as_given: String,
@@ -321,12 +321,45 @@ pub struct NetworkConfig {
     pub dns_options: Vec<String>,
     /// `host:ip` lines for /etc/hosts.
     pub extra_hosts: Vec<String>,
-    /// MAC address asked for.
+    /// The networks it is in, as asked for; changed by connect and disconnect. Empty for host, none and those of others.
+    pub attachments: Vec<Attachment>,
+}
+
+impl NetworkConfig {
+    /// Whether the container has a network namespace that the network thread makes.
+    pub fn is_own(&self) -> bool {
+        !matches!(self.mode.as_str(), "host" | "none") && !self.mode.starts_with("container:")
+    }
+}
+
+/// One network that a container is in, as it was asked for: inspect tells what was given from what was not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attachment {
+    /// Name of the network.
+    pub network: String,
+    /// Addresses asked for.
+    pub addresses: Option<AskedAddresses>,
+    /// Further names.
+    pub aliases: Option<Vec<String>>,
+    /// `container:alias`
+    pub links: Option<Vec<String>>,
+    /// Ethernet address asked for.
     pub mac_address: Option<String>,
-    /// Address asked for on the (user-defined) network.
-    pub ipv4_address: Option<Ipv4Addr>,
-    /// Aliases on the network.
-    pub aliases: Vec<String>,
+    /// Options of the driver.
+    pub driver_options: Option<IndexMap<String, String>>,
+    /// The highest has the default route.
+    pub gateway_priority: i64,
+}
+
+/// Addresses asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AskedAddresses {
+    /// IPv4
+    pub ipv4: Option<Ipv4Addr>,
+    /// IPv6
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// One mount.

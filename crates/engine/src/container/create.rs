@@ -289,6 +289,7 @@ fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
         ));
     }
     fill_defaults(shared, config);
+    shared.networks.check_attachments(&mut config.network)?;
     super::start::check_log(config)?;
     check_bind_sources(&config.mounts)?;
     if config.network.mode == "host" && !config.network.port_bindings.is_empty() {

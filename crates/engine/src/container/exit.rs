@@ -55,7 +55,7 @@ pub(super) fn release(shared: &Shared, record: &ContainerRecord, run: Outcome) {
             if let Err(error) = result {
                 tracing::error!(container = %id, %error, "cannot record the end of a container");
             }
-            networks.release(run.claims);
+            networks.release(id.as_str(), run.claims);
         },
     );
 }

@@ -49,7 +49,7 @@ use record::ContainerRecord;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
-use view::{ContainerView, EndpointView, MountView, OverlayView, StateView};
+use view::{ContainerView, MountView, OverlayView, StateView};
 
 /// The service for the noun. Cheap to clone.
 #[derive(Clone)]
@@ -237,7 +237,7 @@ fn published(
             health: status.health.clone(),
         },
         networks: run.map_or_else(
-            || idle_networks(shared, record),
+            || start::endpoint_views(shared, record, None),
             |run| run.endpoints.clone(),
         ),
         ports: run.map(|run| run.ports.clone()).unwrap_or_default(),
@@ -260,18 +260,6 @@ fn published(
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
         overlay: overlay_view(shared, record),
-    }
-}
-
-fn idle_networks(shared: &Shared, record: &ContainerRecord) -> Vec<EndpointView> {
-    let mode = &record.config.network.mode;
-    match shared.networks.id_of(mode) {
-        Some(network_id) => vec![EndpointView {
-            network: mode.clone(),
-            network_id,
-            ..EndpointView::default()
-        }],
-        None => Vec::new(),
     }
 }
 

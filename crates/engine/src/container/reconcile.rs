@@ -7,13 +7,15 @@ use super::record::{self, ContainerRecord};
 use super::start::{Outcome, Running};
 use super::{Shared, exit, remove, restart, start};
 use crate::clock::now_ns;
-use crate::network::published_views;
+use crate::network::change::Sandboxed;
+use crate::network::{Claims, published_views, reopen_resolver};
 use crate::workload::shim::BlockingShim;
 use gantry_base::{ContainerId, Result};
 use gantry_shim_protocol::{Exit, Reply, Request, State};
 use gantry_state::{Durability, sql_error};
 use gantry_sys::{fdpass, memfd};
 use std::collections::HashSet;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -250,11 +252,16 @@ fn adopt(
     shim: BlockingShim,
     state: &State,
 ) -> Result<Running> {
-    let claims = shared.networks.adopt_claims(&record.id)?;
+    let mut claims = shared.networks.adopt_claims(&record.id, &record.config)?;
+    if let (Some(claims), Some(pid)) = (&mut claims, state.pid)
+        && let Err(error) = take_networks_over(shared, record, claims, pid)
+    {
+        tracing::error!(container = %record.id, %error, "cannot go on with a container's networks");
+    }
     let outcome = Outcome {
         pid: state.pid.unwrap_or(0),
         started_ns: state.started_at_ns.unwrap_or_else(now_ns),
-        endpoints: start::adopted_endpoints(shared, claims.as_ref(), &record.config.network.mode),
+        endpoints: start::running_views(shared, record, claims.as_ref()),
         ports: claims
             .as_ref()
             .map(|claims| published_views(&claims.published))
@@ -277,6 +284,38 @@ fn adopt(
         paused: state.status == "paused",
         outcome,
     })
+}
+
+/// Takes away what a connect or disconnect left that the earlier daemon did not finish, and goes on with its name server, from the
+/// sockets that the shim kept: the parent of init.
+fn take_networks_over(
+    shared: &Shared,
+    record: &ContainerRecord,
+    claims: &mut Claims,
+    pid: i32,
+) -> Result<()> {
+    let namespace: OwnedFd = std::fs::File::open(format!("/proc/{pid}/ns/net"))?.into();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let parent = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+    let networks = &shared.networks;
+    let sandbox = Sandboxed {
+        id: &record.id,
+        name: record.name.as_str(),
+        config: &record.config,
+        namespace: namespace.try_clone()?,
+    };
+    networks.finish_changes(&sandbox, claims)?;
+    reopen_resolver(claims, namespace.as_fd(), parent)?;
+    networks.announce(
+        &record.id,
+        record.name.as_str(),
+        &record.config,
+        claims,
+        Some(namespace),
+    );
+    Ok(())
 }
 
 /// Removes run directories, log directories and snapshots without a row.

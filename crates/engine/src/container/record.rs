@@ -90,6 +90,19 @@ impl ContainerRecord {
         Ok(())
     }
 
+    /// Writes the configuration, which only changes of networks change.
+    pub(crate) fn update_config(&self, tx: &Transaction<'_>) -> Result<()> {
+        tx.prepare_cached("UPDATE container SET config = ?2 WHERE id = ?1")
+            .and_then(|mut s| {
+                s.execute(params![
+                    self.id.as_str(),
+                    json(&*self.config).unwrap_or_default()
+                ])
+            })
+            .map_err(sql_error)?;
+        Ok(())
+    }
+
     fn from_row(row: &Row<'_>) -> Result<Self> {
         let text = |index: usize| row.get::<_, String>(index).map_err(sql_error);
         let damaged = |what: &str| {

@@ -1,11 +1,15 @@
 //! The short verbs: each is one command to the actor, with Docker's words around a refusal.
 
 use super::command::{
-    Command, ExitStatus, RemoveOptions, Start, Stop, StopOptions, WaitCondition, gone,
+    Command, ExitStatus, NetworkChange, RemoveOptions, Start, Stop, StopOptions, WaitCondition,
+    gone,
 };
+use super::config::Attachment;
 use super::{Containers, record, signal};
+use crate::network::Network;
 use gantry_base::{ContainerName, Error, ErrorKind, Result};
 use gantry_state::Durability;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 impl Containers {
@@ -80,6 +84,47 @@ impl Containers {
     /// Thaws them.
     pub async fn unpause(&self, reference: &str) -> Result<()> {
         self.ask(reference, Command::Unpause).await
+    }
+
+    /// Connects a container to a network.
+    pub async fn connect(
+        &self,
+        reference: &str,
+        network: Arc<Network>,
+        asked: Attachment,
+    ) -> Result<()> {
+        let (id, is_live) = self.is_live(reference)?;
+        let change = NetworkChange::Connect {
+            network: network.clone(),
+            asked,
+        };
+        self.ask(&id, |reply| Command::Network { change, reply })
+            .await?;
+        if is_live {
+            let networks = &self.shared.networks;
+            networks.publish(&network, "connect", &[("container", &id)]);
+        }
+        Ok(())
+    }
+
+    /// Disconnects a container from the network of this name.
+    pub async fn disconnect(&self, reference: &str, network: &str) -> Result<()> {
+        let (id, is_live) = self.is_live(reference)?;
+        let change = NetworkChange::Disconnect {
+            network: network.to_owned(),
+        };
+        self.ask(&id, |reply| Command::Network { change, reply })
+            .await?;
+        let networks = &self.shared.networks;
+        if is_live && let Some(network) = networks.by_name(network) {
+            networks.publish(&network, "disconnect", &[("container", &id)]);
+        }
+        Ok(())
+    }
+
+    fn is_live(&self, reference: &str) -> Result<(String, bool)> {
+        let view = self.get(reference)?;
+        Ok((view.id.to_string(), view.state.status.is_live()))
     }
 
     /// Gives a container another name.

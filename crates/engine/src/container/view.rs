@@ -1,10 +1,11 @@
 //! The published picture of a container: what reads see, without asking its actor.
 
-use super::config::{Config, PortSpec};
+use super::config::{Attachment, Config, PortSpec};
 use super::health::Health;
 use gantry_base::{ContainerId, ContainerName, ExecId};
 use gantry_oci::Digest;
-use std::net::IpAddr;
+use ipnet::{Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// A container at one moment. Immutable; a change publishes a new one.
@@ -124,20 +125,30 @@ impl Status {
 /// A container's end of a network.
 #[derive(Debug, Clone, Default)]
 pub struct EndpointView {
-    /// `bridge`, `host`, `none`.
+    /// Name of the network.
     pub network: String,
-    /// The network's id.
+    /// The network's id; empty if there is no such network any more.
     pub network_id: String,
+    /// How the network is made: `bridge`, `host`, `null`.
+    pub driver: &'static str,
     /// Empty unless running.
     pub endpoint_id: String,
+    /// Name of the interface in the container; empty unless running.
+    pub interface: String,
     /// Empty unless running.
     pub mac_address: String,
     /// None unless running.
-    pub address: Option<IpAddr>,
-    /// Prefix length; 0 unless running.
-    pub prefix_length: u8,
+    pub ipv4: Option<Ipv4Net>,
     /// None unless running.
-    pub gateway: Option<IpAddr>,
+    pub ipv6: Option<Ipv6Net>,
+    /// None unless running.
+    pub gateway: Option<Ipv4Addr>,
+    /// None unless running.
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// The names by which others of the network find it; empty where there are no names.
+    pub dns_names: Vec<String>,
+    /// What was asked for.
+    pub asked: Attachment,
 }
 
 /// A published port in force.

@@ -1,312 +1,430 @@
-//! What a run reserves: an address and host ports, as rows whose uniqueness is the reservation, with bound sockets besides.
+//! What a run reserves: addresses as rows whose uniqueness is the reservation, and with them its host ports.
 
-use super::{BridgeFacts, Networks};
-use crate::container::config::{Config, PortBinding, PortSpec, Protocol};
-use crate::settings::Settings;
-use gantry_base::{ContainerId, Error, NetworkId, Result};
-use gantry_network::MacAddress;
-use gantry_network::endpoint::Endpoint;
-use gantry_network::firewall::{PortProtocol, PublishedPort};
-use gantry_network::{ipam, port};
+use super::endpoint::{EndpointClaim, dns_names};
+use super::ports::port_protocol;
+use super::record::{Network, Pool};
+use super::{Driver, Networks};
+use crate::container::config::{Attachment, Config, Protocol};
+use gantry_base::{ContainerId, Error, ErrorKind, NetworkId, Result};
+use gantry_network::firewall::PublishedPort;
+use gantry_network::{MacAddress, ipam, resolver};
 use gantry_state::rusqlite::{self, Row, Transaction, params};
 use gantry_state::{Database, Durability, sql_error};
-use ipnet::Ipv4Net;
-use std::collections::HashSet;
-use std::net::{IpAddr, Ipv4Addr};
+use ipnet::IpNet;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-/// Everything that one run holds on the bridge.
-#[derive(Debug)]
+/// Everything that one run holds on its networks.
+#[derive(Debug, Default)]
 pub(crate) struct Claims {
-    pub(crate) endpoint_id: String,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) mac: MacAddress,
+    pub(crate) endpoints: Vec<EndpointClaim>,
     pub(crate) published: Vec<PublishedPort>,
     /// Bound sockets that hold the host ports; they go to the shim, which keeps them while the container runs.
     pub(crate) sockets: Vec<OwnedFd>,
+    /// Where questions for names arrive, until the name server takes them over.
+    pub(crate) resolver: Option<resolver::Sockets>,
 }
 
 /// Something to write in the same transaction.
-type Intent = Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>;
+pub(super) type Intent = Box<dyn FnOnce(&Transaction<'_>) -> Result<()> + Send>;
 
 /// What is asked for.
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) id: &'a ContainerId,
     pub(crate) name: &'a str,
     pub(crate) config: &'a Config,
-    /// Written in the same transaction as the address.
+    /// Written in the same transaction as the addresses.
     pub(crate) intent: Intent,
 }
 
-impl Claims {
-    pub(super) fn endpoint(&self, facts: &BridgeFacts, settings: &Settings) -> Endpoint {
-        Endpoint {
-            host_name: format!("veth{}", &self.endpoint_id[..7]),
-            container_name: "eth0".into(),
-            mac: self.mac,
-            bridge: facts.name.clone(),
-            mtu: facts.mtu,
-            v4: Ipv4Net::new(self.address, facts.subnet.prefix_len()).ok(),
-            v4_gateway: Some(facts.gateway),
-            v6: None,
-            v6_gateway: None,
-            is_isolated: !settings.inter_container_communication,
-            hairpin: true,
-        }
-    }
-}
-
 impl Networks {
-    /// Reserves an address and the published ports of a container that starts.
+    /// Reserves addresses and published ports of a container that starts.
     pub(crate) fn claim(&self, request: ClaimRequest<'_>) -> Result<Claims> {
-        let facts = self
-            .bridge()
-            .ok_or_else(|| Error::not_found("network bridge not found"))?;
-        let endpoint_id = NetworkId::from_random(crate::random_bytes)
-            .as_str()
-            .to_owned();
-        let failed = |error: Error| {
-            error.prefixed(format!(
-                "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({endpoint_id})",
-                request.name
-            ))
-        };
-        let random = crate::random_bytes();
-        let mac = match &request.config.network.mac_address {
-            Some(text) => parse_mac(text)?,
-            None => ipam::mac_from_random([
-                random[0], random[1], random[2], random[3], random[4], random[5],
-            ]),
-        };
-        let address = self.claim_address(request.id, &endpoint_id, mac, facts, request.intent)?;
-        let (published, sockets) = self
-            .reserve_ports(request.config, address)
-            .map_err(&failed)?;
-        if !published.is_empty() {
-            let (key, ports) = (endpoint_id.clone(), published.clone());
-            let (ip, port) = (ports[0].host_ip, ports[0].host_port);
-            self.inner
-                .database
-                .write(Durability::Normal, move |tx| insert_ports(tx, &key, &ports))
-                .map_err(|error| match error.kind() {
-                    // Two starts at once: the row of the other came first.
-                    gantry_base::ErrorKind::Conflict => failed(already_allocated(ip, port)),
-                    _ => error,
-                })?;
+        let failed = |error: Error| error.prefixed("failed to set up container networking");
+        let mut claims = Claims::default();
+        for asked in &request.config.network.attachments {
+            let network = self.find(&asked.network).map_err(failed)?;
+            let interface = free_interface(&network, asked, &claims.endpoints).map_err(failed)?;
+            let endpoint = unaddressed(network, asked, interface);
+            claims.endpoints.push(endpoint.map_err(failed)?);
         }
-        Ok(Claims {
-            endpoint_id,
-            address,
-            mac,
-            published,
-            sockets,
-        })
+        let (intent, key) = (request.intent, request.id.as_str().to_owned());
+        let intent: Intent = Box::new(move |tx| {
+            intent(tx)?;
+            // An earlier run of this container gives its addresses up.
+            tx.prepare_cached("DELETE FROM endpoint WHERE container = ?1")
+                .and_then(|mut statement| statement.execute([&key]))
+                .map_err(sql_error)?;
+            Ok(())
+        });
+        self.claim_addresses(request.id, &mut claims.endpoints, intent)
+            .map_err(failed)?;
+        let owner = claims
+            .gateway_endpoint(false)
+            .or_else(|| claims.gateway_endpoint(true))
+            .map(|endpoint| endpoint.id.clone())
+            .unwrap_or_default();
+        self.claim_ports(request.config, &mut claims)
+            .map_err(|error| {
+                error.prefixed(format!(
+                    "failed to set up container networking: driver failed programming external connectivity on endpoint {} ({owner})",
+                    request.name
+                ))
+            })?;
+        Ok(claims)
     }
 
-    fn claim_address(
+    /// Gives each endpoint its addresses, and writes the rows that say so.
+    pub(super) fn claim_addresses(
         &self,
         id: &ContainerId,
-        endpoint_id: &str,
-        mac: MacAddress,
-        facts: &BridgeFacts,
+        endpoints: &mut Vec<EndpointClaim>,
         intent: Intent,
-    ) -> Result<Ipv4Addr> {
-        let network = self.id_of("bridge").unwrap_or_default();
-        let last = *self
-            .inner
-            .last_address
-            .lock()
-            .expect("no code panics while it holds the address");
-        let (subnet, range, gateway) = (facts.subnet, facts.range, facts.gateway);
-        let (container, endpoint) = (id.as_str().to_owned(), endpoint_id.to_owned());
-        let address = self.inner.database.write(Durability::Normal, move |tx| {
-            intent(tx)?;
-            let mut statement = tx
-                .prepare_cached("SELECT ipv4 FROM endpoint WHERE network = ?1")
-                .map_err(sql_error)?;
-            let taken: HashSet<Ipv4Addr> = statement
-                .query_map([&network], |row| row.get::<_, String>(0))
-                .map_err(sql_error)?
-                .filter_map(|text| text.ok()?.parse().ok())
-                .collect();
-            // An earlier run of this container gives its address up.
-            tx.prepare_cached("DELETE FROM endpoint WHERE container = ?1")
-                .and_then(|mut statement| statement.execute([&container]))
-                .map_err(sql_error)?;
-            let address = ipam::next_free_in(
-                subnet,
-                range,
-                |ip| ip == gateway || taken.contains(&ip),
-                last,
-            )?;
-            tx.prepare_cached(
-                "INSERT INTO endpoint (id, container, network, mac, ipv4) VALUES (?1,?2,?3,?4,?5)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    endpoint,
-                    container,
-                    network,
-                    mac.to_string(),
-                    address.to_string()
-                ])
-            })
-            .map_err(sql_error)?;
-            Ok(address)
-        })?;
-        *self
-            .inner
-            .last_address
-            .lock()
-            .expect("no code panics while it holds the address") = Some(address);
-        Ok(address)
-    }
-
-    fn reserve_ports(
-        &self,
-        config: &Config,
-        address: Ipv4Addr,
-    ) -> Result<(Vec<PublishedPort>, Vec<OwnedFd>)> {
-        let bindings = wanted_bindings(config);
-        if bindings.is_empty() {
-            return Ok((Vec::new(), Vec::new()));
-        }
-        let mut taken = all_published(&self.inner.database)?;
-        let mut published = Vec::new();
-        let mut sockets = Vec::new();
-        for binding in bindings {
-            let reservation = self.reserve_one(&binding, address, &taken)?;
-            let protocol = port_protocol(binding.container.protocol);
-            let host_ip = binding
-                .host_ip
-                .unwrap_or(self.inner.settings.default_host_ip);
-            let port = PublishedPort {
-                protocol,
-                host_ip,
-                host_port: reservation.port,
-                container_ip: IpAddr::V4(address),
-                container_port: binding.container.port,
-            };
-            taken.push(port.clone());
-            published.push(port);
-            sockets.extend(reservation.sockets);
-        }
-        Ok((published, sockets))
-    }
-
-    /// The first port of the binding's range that neither another container nor another program has; any free one without a range.
-    fn reserve_one(
-        &self,
-        binding: &PortBinding,
-        address: Ipv4Addr,
-        taken: &[PublishedPort],
-    ) -> Result<port::Reservation> {
-        let host_ip = binding
-            .host_ip
-            .unwrap_or(self.inner.settings.default_host_ip);
-        if host_ip.is_ipv6() {
-            // The default bridge has no IPv6; an address of the other family cannot lead to it.
-            return Err(Error::not_implemented(format!(
-                "publishing a port on {host_ip}: IPv6 is not supported yet"
-            )));
-        }
-        let protocol = port_protocol(binding.container.protocol);
-        let container = binding.container.port;
-        let words = |port: u16, error: Error| {
-            Error::internal(format!(
-                "failed to bind host port for {host_ip}:{port}:{address}:{container}/{protocol}: {error}"
-            ))
-        };
-        let Some((first, last)) = binding.host_ports else {
-            let mut last = self
-                .inner
-                .last_port
+    ) -> Result<()> {
+        let lock = || {
+            self.inner
+                .last_addresses
                 .lock()
-                .expect("no code panics while it holds the port");
-            let free = port::reserve_any(protocol, &[host_ip], port::ephemeral_range()?, *last)
-                .map_err(|error| words(0, error))?;
-            *last = Some(free.port);
-            return Ok(free);
+                .expect("no code panics while it holds the addresses")
         };
-        let mut result = Err(Error::internal("an empty range of ports"));
-        for number in first..=last {
-            // Our own rows come first: the socket that holds their port would give the text for other programs.
-            let is_ours = taken.iter().any(|port| {
-                port.protocol == protocol
-                    && port.host_port == number
-                    && (port.host_ip == host_ip
-                        || port.host_ip.is_unspecified()
-                        || host_ip.is_unspecified())
-            });
-            result = if is_ours {
-                Err(already_allocated(host_ip, number))
-            } else {
-                port::reserve(protocol, &[host_ip], number).map_err(|error| words(number, error))
-            };
-            if result.is_ok() {
-                break;
+        let last = lock().clone();
+        let (container, mut wanted) = (id.as_str().to_owned(), endpoints.clone());
+        *endpoints = self.inner.database.write(Durability::Normal, move |tx| {
+            intent(tx)?;
+            for endpoint in &mut wanted {
+                insert_endpoint(tx, &container, endpoint, &last)?;
+            }
+            Ok(wanted)
+        })?;
+        let mut last = lock();
+        for endpoint in endpoints {
+            let pools = endpoint.network.pools().map(|pool| pool.subnet);
+            for (subnet, address) in pools.flat_map(|subnet| {
+                let within = move |address: &IpAddr| subnet.contains(address);
+                let addresses = endpoint.addresses().into_iter();
+                addresses
+                    .filter(within)
+                    .map(move |address| (subnet, address))
+            }) {
+                last.insert(subnet, address);
             }
         }
-        result
+        Ok(())
+    }
+
+    /// Makes the container known by its names, and lets it ask for those of others.
+    pub(crate) fn announce(
+        &self,
+        id: &ContainerId,
+        name: &str,
+        config: &Config,
+        claims: &mut Claims,
+        namespace: Option<OwnedFd>,
+    ) {
+        if !claims.has_names() {
+            return;
+        }
+        let mut names = self.names_mut();
+        for endpoint in &claims.endpoints {
+            let own = dns_names(
+                &endpoint.network,
+                &endpoint.asked,
+                name,
+                id.as_str(),
+                config,
+            );
+            names.add(&endpoint.network, id.as_str(), &own, &endpoint.addresses());
+        }
+        names.set_scope(id.as_str(), claims.scope(config, namespace.map(Arc::new)));
+        drop(names);
+        if let Some(sockets) = claims.resolver.take() {
+            self.serve_names(id.as_str(), sockets);
+        }
     }
 
     /// The claims of a container that an earlier daemon started, from its rows.
-    pub(crate) fn adopt_claims(&self, id: &ContainerId) -> Result<Option<Claims>> {
-        adopt(&self.inner.database, id)
+    pub(crate) fn adopt_claims(&self, id: &ContainerId, config: &Config) -> Result<Option<Claims>> {
+        let mut claims = Claims::default();
+        for row in endpoint_rows(&self.inner.database, id)? {
+            let damaged = || Error::internal("state database: endpoint row with a damaged address");
+            let Some(network) = self
+                .list()
+                .into_iter()
+                .find(|known| known.id == row.network)
+            else {
+                tracing::warn!(container = %id, network = row.network, "an endpoint's network is gone");
+                continue;
+            };
+            let asked = config
+                .network
+                .attachments
+                .iter()
+                .find(|asked| asked.network == network.name)
+                .cloned()
+                .unwrap_or_default();
+            let parse = |text: Option<String>| -> Result<Option<IpAddr>> {
+                text.map(|text| text.parse().map_err(|_| damaged()))
+                    .transpose()
+            };
+            let mut endpoint = EndpointClaim {
+                id: row.id,
+                network,
+                interface: row.interface,
+                mac: parse_mac(&row.mac)?,
+                v4: None,
+                v6: None,
+                asked,
+            };
+            for address in [parse(row.ipv4)?, parse(row.ipv6)?].into_iter().flatten() {
+                endpoint.set_address(address);
+            }
+            claims
+                .published
+                .extend(ports_of(&self.inner.database, &endpoint.id)?);
+            claims.endpoints.push(endpoint);
+        }
+        Ok((!claims.endpoints.is_empty()).then_some(claims))
     }
 }
 
-/// The bindings asked for, and with `-P` one for every exposed port without any.
-fn wanted_bindings(config: &Config) -> Vec<PortBinding> {
-    let mut bindings = config.network.port_bindings.clone();
-    if config.network.publish_all {
-        for &container in &config.exposed_ports {
-            if bindings
-                .iter()
-                .all(|binding| binding.container != container)
-            {
-                bindings.push(PortBinding {
-                    container,
-                    host_ip: None,
-                    host_ports: None,
-                });
-            }
+impl EndpointClaim {
+    fn set_address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(v4) => self.v4 = Some(v4),
+            IpAddr::V6(v6) => self.v6 = Some(v6),
         }
     }
-    bindings
 }
 
-/// Docker's words for a port that another container publishes.
-fn already_allocated(host_ip: IpAddr, port: u16) -> Error {
-    Error::internal(format!(
-        "Bind for {host_ip}:{port} failed: port is already allocated"
-    ))
+/// An endpoint that is to get its addresses.
+pub(super) fn unaddressed(
+    network: Arc<Network>,
+    asked: &Attachment,
+    interface: String,
+) -> Result<EndpointClaim> {
+    if network.is_config_only {
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            "cannot create endpoint on configuration-only network",
+        ));
+    }
+    if network.driver != Driver::Bridge {
+        return Err(Error::internal(format!(
+            "network {} has no endpoints",
+            network.name
+        )));
+    }
+    check_asked(&network, asked)?;
+    let random = crate::random_bytes();
+    let mac = match &asked.mac_address {
+        Some(text) => parse_mac(text)?,
+        None => ipam::mac_from_random([
+            random[0], random[1], random[2], random[3], random[4], random[5],
+        ]),
+    };
+    Ok(EndpointClaim {
+        id: NetworkId::from_random(crate::random_bytes)
+            .as_str()
+            .to_owned(),
+        network,
+        interface,
+        mac,
+        v4: None,
+        v6: None,
+        asked: asked.clone(),
+    })
 }
 
-fn insert_ports(tx: &Transaction<'_>, endpoint: &str, ports: &[PublishedPort]) -> Result<()> {
-    let mut statement = tx
-        .prepare_cached("INSERT INTO port (endpoint, protocol, host_ip, host_port, container_port) VALUES (?1,?2,?3,?4,?5)")
-        .map_err(sql_error)?;
-    for port in ports {
-        let values = params![
-            endpoint,
-            port.protocol.to_string(),
-            port.host_ip.to_string(),
-            port.host_port,
-            port.container_port
-        ];
-        statement.execute(values).map_err(sql_error)?;
+/// What can be said against the addresses asked for before they are taken.
+pub(super) fn check_asked(network: &Network, asked: &Attachment) -> Result<()> {
+    let Some(addresses) = asked.addresses else {
+        return Ok(());
+    };
+    let wanted = [
+        (addresses.ipv4.map(IpAddr::V4), &network.v4),
+        (addresses.ipv6.map(IpAddr::V6), &network.v6),
+    ];
+    for (address, pool) in wanted {
+        let Some(address) = address else { continue };
+        let text = match pool {
+            Some(pool) if !pool.is_configured => {
+                "user specified IP address is supported only when connecting to networks with user configured subnets".to_owned()
+            }
+            Some(pool) if pool.subnet.contains(&address) => continue,
+            _ => format!("no configured subnet or ip-range contain the IP address {address}"),
+        };
+        return Err(Error::invalid(format!(
+            "invalid endpoint settings:\n{text}"
+        )));
     }
     Ok(())
 }
 
+/// The name that the driver's option asks for, else the first free number after the network's prefix.
+pub(super) fn free_interface(
+    network: &Network,
+    asked: &Attachment,
+    others: &[EndpointClaim],
+) -> Result<String> {
+    let is_taken = |name: &str| others.iter().any(|other| other.interface == name);
+    let option = asked
+        .driver_options
+        .as_ref()
+        .and_then(|options| options.get("com.docker.network.endpoint.ifname"));
+    if let Some(name) = option {
+        gantry_network::link::check_name(name)?;
+        if is_taken(name) {
+            return Err(Error::conflict(format!(
+                "interface name {name} is already in use"
+            )));
+        }
+        return Ok(name.clone());
+    }
+    let prefix = network
+        .bridge
+        .as_ref()
+        .map_or("eth", |options| options.interface_prefix.as_str());
+    (0..=others.len())
+        .map(|number| format!("{prefix}{number}"))
+        .find(|name| !is_taken(name))
+        .ok_or_else(|| Error::internal("no interface name is free"))
+}
+
+fn insert_endpoint(
+    tx: &Transaction<'_>,
+    container: &str,
+    endpoint: &mut EndpointClaim,
+    last: &HashMap<IpNet, IpAddr>,
+) -> Result<()> {
+    let network = endpoint.network.clone();
+    if !network.is_predefined && !is_ready(tx, &network.id)? {
+        return Err(Error::not_found(format!(
+            "network {} not found",
+            network.name
+        )));
+    }
+    let taken = taken_addresses(tx, &network.id)?;
+    let asked = endpoint.asked.addresses.unwrap_or_default();
+    let asked = [asked.ipv4.map(IpAddr::V4), asked.ipv6.map(IpAddr::V6)];
+    for (pool, asked) in [&network.v4, &network.v6].into_iter().zip(asked) {
+        let Some(pool) = pool else { continue };
+        endpoint.set_address(choose(
+            pool,
+            asked,
+            &taken,
+            last.get(&pool.subnet).copied(),
+        )?);
+    }
+    tx.prepare_cached(
+        "INSERT INTO endpoint (id, container, network, interface, mac, ipv4, ipv6) VALUES (?1,?2,?3,?4,?5,?6,?7)",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            endpoint.id,
+            container,
+            network.id,
+            endpoint.interface,
+            endpoint.mac.to_string(),
+            endpoint.v4.map(|v4| v4.to_string()),
+            endpoint.v6.map(|v6| v6.to_string())
+        ])
+    })
+    .map_err(sql_error)?;
+    Ok(())
+}
+
+fn choose(
+    pool: &Pool,
+    asked: Option<IpAddr>,
+    taken: &HashSet<IpAddr>,
+    last: Option<IpAddr>,
+) -> Result<IpAddr> {
+    let is_taken =
+        |ip: IpAddr| ip == pool.gateway || pool.reserved.contains(&ip) || taken.contains(&ip);
+    match asked {
+        Some(address) if is_taken(address) => {
+            Err(Error::new(ErrorKind::Forbidden, "Address already in use"))
+        }
+        Some(address) => Ok(address),
+        None => ipam::next_free_of(pool.subnet, pool.range, is_taken, last),
+    }
+}
+
+fn is_ready(tx: &Transaction<'_>, network: &str) -> Result<bool> {
+    tx.prepare_cached("SELECT count(*) FROM network WHERE id = ?1 AND phase = 'ready'")
+        .and_then(|mut statement| statement.query_row([network], |row| row.get::<_, i64>(0)))
+        .map(|count| count > 0)
+        .map_err(sql_error)
+}
+
+fn taken_addresses(tx: &Transaction<'_>, network: &str) -> Result<HashSet<IpAddr>> {
+    let mut statement = tx
+        .prepare_cached("SELECT ipv4, ipv6 FROM endpoint WHERE network = ?1")
+        .map_err(sql_error)?;
+    let mut rows = statement.query([network]).map_err(sql_error)?;
+    let mut taken = HashSet::new();
+    while let Some(row) = rows.next().map_err(sql_error)? {
+        for index in 0..2 {
+            let text: Option<String> = row.get(index).map_err(sql_error)?;
+            taken.extend(text.and_then(|text| text.parse::<IpAddr>().ok()));
+        }
+    }
+    Ok(taken)
+}
+
+/// One row, unread.
+struct EndpointRow {
+    id: String,
+    network: String,
+    interface: String,
+    mac: String,
+    ipv4: Option<String>,
+    ipv6: Option<String>,
+}
+
+fn endpoint_rows(database: &Database, id: &ContainerId) -> Result<Vec<EndpointRow>> {
+    let id = id.as_str().to_owned();
+    database.read(move |connection| {
+        let mut statement = connection
+            .prepare(
+                "SELECT id, network, interface, mac, ipv4, ipv6 FROM endpoint WHERE container = ?1 ORDER BY rowid",
+            )
+            .map_err(sql_error)?;
+        let rows = statement.query_map([&id], |row| {
+            Ok(EndpointRow {
+                id: row.get(0)?,
+                network: row.get(1)?,
+                interface: row.get(2)?,
+                mac: row.get(3)?,
+                ipv4: row.get(4)?,
+                ipv6: row.get(5)?,
+            })
+        });
+        rows.and_then(Iterator::collect).map_err(sql_error)
+    })
+}
+
+const PORTS: &str = "SELECT protocol, host_ip, host_port, ipv4, ipv6, container_port FROM port JOIN endpoint ON endpoint = id";
+
 /// Every published port that has a row.
 pub(super) fn all_published(database: &Database) -> Result<Vec<PublishedPort>> {
+    read_ports(database, PORTS, [])
+}
+
+fn ports_of(database: &Database, endpoint: &str) -> Result<Vec<PublishedPort>> {
+    read_ports(database, &format!("{PORTS} WHERE id = ?1"), [endpoint])
+}
+
+fn read_ports(
+    database: &Database,
+    query: &str,
+    parameters: impl rusqlite::Params,
+) -> Result<Vec<PublishedPort>> {
     database.read(|connection| {
-        let mut statement = connection
-            .prepare("SELECT protocol, host_ip, host_port, ipv4, container_port FROM port JOIN endpoint ON endpoint = id")
-            .map_err(sql_error)?;
-        let mut rows = statement.query([]).map_err(sql_error)?;
+        let mut statement = connection.prepare(query).map_err(sql_error)?;
+        let mut rows = statement.query(parameters).map_err(sql_error)?;
         let mut ports = Vec::new();
         while let Some(row) = rows.next().map_err(sql_error)? {
             ports.extend(read_port(row).map_err(sql_error)?);
@@ -316,13 +434,13 @@ pub(super) fn all_published(database: &Database) -> Result<Vec<PublishedPort>> {
 }
 
 fn read_port(row: &Row<'_>) -> rusqlite::Result<Option<PublishedPort>> {
-    let (protocol, host_ip, container_ip): (String, String, String) =
-        (row.get(0)?, row.get(1)?, row.get(3)?);
-    let (Some(protocol), Ok(host_ip), Ok(container_ip)) = (
-        Protocol::parse(&protocol),
-        host_ip.parse(),
-        container_ip.parse(),
-    ) else {
+    let (protocol, host_ip): (String, String) = (row.get(0)?, row.get(1)?);
+    let Ok(host_ip) = host_ip.parse::<IpAddr>() else {
+        return Ok(None);
+    };
+    let behind: Option<String> = row.get(if host_ip.is_ipv4() { 3 } else { 4 })?;
+    let behind = behind.and_then(|text| text.parse().ok());
+    let (Some(protocol), Some(container_ip)) = (Protocol::parse(&protocol), behind) else {
         return Ok(None);
     };
     Ok(Some(PublishedPort {
@@ -330,77 +448,11 @@ fn read_port(row: &Row<'_>) -> rusqlite::Result<Option<PublishedPort>> {
         host_ip,
         host_port: row.get(2)?,
         container_ip,
-        container_port: row.get(4)?,
+        container_port: row.get(5)?,
     }))
 }
 
-fn adopt(database: &Database, id: &ContainerId) -> Result<Option<Claims>> {
-    let id = id.as_str().to_owned();
-    database.read(move |connection| {
-        let mut statement =
-            connection.prepare("SELECT id, mac, ipv4 FROM endpoint WHERE container = ?1").map_err(sql_error)?;
-        let mut rows = statement.query([&id]).map_err(sql_error)?;
-        let Some(row) = rows.next().map_err(sql_error)? else { return Ok(None) };
-        let text = |index: usize| row.get::<_, String>(index).map_err(sql_error);
-        let (endpoint_id, mac, address) = (text(0)?, text(1)?, text(2)?);
-        let damaged = || Error::internal("state database: endpoint row with a damaged address");
-        let mut statement = connection
-            .prepare(
-                "SELECT protocol, host_ip, host_port, ipv4, container_port FROM port JOIN endpoint ON endpoint = id WHERE id = ?1",
-            )
-            .map_err(sql_error)?;
-        let mut rows = statement.query([&endpoint_id]).map_err(sql_error)?;
-        let mut published = Vec::new();
-        while let Some(row) = rows.next().map_err(sql_error)? {
-            published.extend(read_port(row).map_err(sql_error)?);
-        }
-        Ok(Some(Claims {
-            endpoint_id,
-            address: address.parse().map_err(|_| damaged())?,
-            mac: parse_mac(&mac)?,
-            published,
-            sockets: Vec::new(),
-        }))
-    })
-}
-
-pub(crate) fn port_protocol(protocol: Protocol) -> PortProtocol {
-    match protocol {
-        Protocol::Tcp => PortProtocol::Tcp,
-        Protocol::Udp => PortProtocol::Udp,
-        Protocol::Sctp => PortProtocol::Sctp,
-    }
-}
-
-/// The published ports as views show them.
-pub(crate) fn published_views(
-    ports: &[PublishedPort],
-) -> Vec<crate::container::view::PublishedPort> {
-    ports
-        .iter()
-        .map(|port| crate::container::view::PublishedPort {
-            container: PortSpec {
-                port: port.container_port,
-                protocol: match port.protocol {
-                    PortProtocol::Tcp => Protocol::Tcp,
-                    PortProtocol::Udp => Protocol::Udp,
-                    PortProtocol::Sctp => Protocol::Sctp,
-                },
-            },
-            host_ip: port.host_ip,
-            host_port: port.host_port,
-        })
-        .collect()
-}
-
-fn parse_mac(text: &str) -> Result<MacAddress> {
-    let mut bytes = [0; 6];
-    let mut parts = text.split([':', '-']);
-    for byte in &mut bytes {
-        let part = parts.next().filter(|part| part.len() == 2);
-        *byte = part
-            .and_then(|part| u8::from_str_radix(part, 16).ok())
-            .ok_or_else(|| Error::invalid(format!("invalid MAC address: {text}")))?;
-    }
-    Ok(MacAddress(bytes))
+pub(super) fn parse_mac(text: &str) -> Result<MacAddress> {
+    text.parse()
+        .map_err(|_| Error::invalid(format!("invalid MAC address: {text}")))
 }

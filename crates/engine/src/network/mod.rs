@@ -1,23 +1,45 @@
-//! The three networks of the first stage: `bridge`, `host`, `none`, and the endpoints of running containers.
+//! Networks: those that every daemon has, those that users make, and the endpoints of running containers.
 //!
 //! One thread does everything that touches links and firewall, in order: they share one address space and one ruleset.
-//! What is reserved is a row (`claim.rs`); what the kernel has is derived from rows and rendered again at boot.
+//! What is reserved is a row (`claim.rs`, `record.rs`); what the kernel has is derived from rows and rendered again at boot.
+//! Containers on networks that users make find each other by name (`names.rs`, `resolver/`).
 
-mod bridge;
+pub(crate) mod change;
 mod claim;
+mod create;
+mod dataplane;
+mod endpoint;
+mod names;
+mod options;
+mod ports;
+mod record;
+mod remove;
+mod resolver;
 
-pub(crate) use claim::{ClaimRequest, Claims, published_views};
+pub(crate) use claim::{ClaimRequest, Claims};
+pub use create::CreateNetwork;
+pub(crate) use endpoint::dns_names;
+pub(crate) use ports::published_views;
+pub use record::{Driver, IpamConfig, Network, SubnetConfig};
+pub(crate) use resolver::reopen_resolver;
 
 use crate::container::view::ContainerView;
+use crate::event::Events;
 use crate::settings::Settings;
-use bridge::Bridge;
+use dataplane::Dataplane;
 use gantry_base::{Error, NetworkId, Result};
+use gantry_network::endpoint::Sandbox;
 use gantry_network::firewall::PublishedPort;
 use gantry_state::{Database, Durability, sql_error};
 use indexmap::IndexMap;
-use ipnet::Ipv4Net;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use names::Names;
+use options::BridgeOptions;
+use record::Pool;
+use resolver::Resolvers;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, RwLock, RwLockReadGuard, mpsc};
 
 /// The service for the noun. Cheap to clone.
 #[derive(Clone)]
@@ -29,13 +51,19 @@ struct Inner {
     thread: std::sync::Mutex<mpsc::Sender<Job>>,
     database: Database,
     settings: Settings,
+    events: Events,
+    /// By name. The lock is held for look-ups only.
+    networks: RwLock<BTreeMap<String, Arc<Network>>>,
+    /// What the default bridge is while the daemon runs.
     bridge: Option<BridgeFacts>,
-    ids: [(&'static str, String); 3],
-    created_ns: i64,
-    /// The address handed out last: the next one differs, as the old owner's link may still be there.
-    last_address: std::sync::Mutex<Option<std::net::Ipv4Addr>>,
+    /// Of the default route at boot.
+    default_mtu: u32,
+    /// The address of each pool handed out last: the next one differs, as the old owner's link may still be there.
+    last_addresses: std::sync::Mutex<HashMap<IpNet, IpAddr>>,
     /// The ephemeral port handed out last: dockerd counts on, and so do we.
     last_port: std::sync::Mutex<Option<u16>>,
+    names: RwLock<Names>,
+    resolvers: Resolvers,
 }
 
 /// What is fixed about the default bridge while the daemon runs.
@@ -49,99 +77,108 @@ pub(crate) struct BridgeFacts {
     pub(crate) mtu: u32,
 }
 
-type Job = Box<dyn FnOnce(&mut Option<Bridge>) + Send>;
+type Job = Box<dyn FnOnce(&mut Dataplane) + Send>;
 
-/// A network as `network ls` and `network inspect` show it.
-#[derive(Debug, Clone)]
-pub struct NetworkView {
-    /// `bridge`, `host`, `none`.
-    pub name: String,
-    /// 64 hexadecimal digits.
-    pub id: String,
-    /// `bridge`, `host`, `null`.
-    pub driver: &'static str,
-    /// Nanoseconds since the epoch.
-    pub created_ns: i64,
-    /// Subnet and gateway of the bridge.
-    pub subnet: Option<(Ipv4Net, std::net::Ipv4Addr)>,
-    /// Docker's `com.docker.network.…` options of the default bridge.
-    pub options: IndexMap<String, String>,
+impl Inner {
+    fn networks(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Network>>> {
+        self.networks
+            .read()
+            .expect("no code panics while it holds the networks")
+    }
+
+    fn by_name(&self, name: &str) -> Option<Arc<Network>> {
+        self.networks().get(name).cloned()
+    }
+
+    fn insert(&self, network: Arc<Network>) {
+        self.networks
+            .write()
+            .expect("no code panics while it holds the networks")
+            .insert(network.name.clone(), network);
+    }
+
+    fn forget(&self, name: &str) {
+        self.networks
+            .write()
+            .expect("no code panics while it holds the networks")
+            .remove(name);
+    }
 }
 
 impl Networks {
-    /// Makes the bridge and the table, and renders the rules of every endpoint that has a row.
-    pub(crate) fn open(database: &Database, settings: &Settings) -> Result<Self> {
+    /// Makes the bridges and the table, and renders the rules of every endpoint that has a row.
+    pub(crate) fn open(database: &Database, settings: &Settings, events: &Events) -> Result<Self> {
         let ids = network_ids(database)?;
-        let published = claim::all_published(database)?;
-        let (mut bridge, facts) = if settings.bridge == "none" {
-            (None, None)
-        } else {
-            let (bridge, facts) = Bridge::ensure(settings, &published)?;
-            (Some(bridge), Some(facts))
+        let table = match settings.bridge.as_str() {
+            "none" => format!("gantry-{}", &ids[0].1[..12]),
+            bridge => format!("gantry-{bridge}"),
         };
+        let mut dataplane = Dataplane::open(settings, table)?;
+        let bridge = match settings.bridge.as_str() {
+            "none" => None,
+            _ => Some(dataplane.ensure_default_bridge()?),
+        };
+        let default_mtu = dataplane.default_mtu()?;
+        let mut networks = BTreeMap::new();
+        for network in predefined(settings, bridge.as_ref(), &ids) {
+            networks.insert(network.name.clone(), Arc::new(network));
+        }
+        for (network, is_ready) in database.read(record::load_all)? {
+            if !is_ready {
+                create::undo(database, &mut dataplane, &network);
+                continue;
+            }
+            if let Err(error) = create::realise(database, &mut dataplane, &network) {
+                tracing::error!(network = network.name, %error, "cannot make a network again");
+            }
+            networks.insert(network.name.clone(), Arc::new(network));
+        }
+        dataplane.render(&claim::all_published(database)?)?;
         let (thread, jobs) = mpsc::channel::<Job>();
         std::thread::Builder::new()
             .name("network".into())
             .spawn(move || {
                 while let Ok(job) = jobs.recv() {
-                    job(&mut bridge);
+                    job(&mut dataplane);
                 }
             })?;
         let inner = Inner {
             thread: std::sync::Mutex::new(thread),
             database: database.clone(),
             settings: settings.clone(),
-            bridge: facts,
-            ids,
-            created_ns: crate::clock::now_ns(),
-            last_address: std::sync::Mutex::default(),
+            events: events.clone(),
+            networks: RwLock::new(networks),
+            bridge,
+            default_mtu,
+            last_addresses: std::sync::Mutex::default(),
             last_port: std::sync::Mutex::default(),
+            names: RwLock::default(),
+            resolvers: Resolvers::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
     }
 
-    /// The networks that every daemon has, in Docker's order of names.
-    pub fn list(&self) -> Vec<NetworkView> {
-        let mut views = Vec::new();
-        for (name, id) in &self.inner.ids {
-            let (driver, facts) = match *name {
-                "bridge" => match &self.inner.bridge {
-                    Some(facts) => ("bridge", Some(facts)),
-                    None => continue,
-                },
-                "host" => ("host", None),
-                _ => ("null", None),
-            };
-            views.push(NetworkView {
-                name: (*name).to_owned(),
-                id: id.clone(),
-                driver,
-                created_ns: self.inner.created_ns,
-                subnet: facts.map(|facts| (facts.subnet, facts.gateway)),
-                options: facts
-                    .map(|facts| self.bridge_options(facts))
-                    .unwrap_or_default(),
-            });
-        }
-        views
+    /// Every network, in the order of names.
+    pub fn list(&self) -> Vec<Arc<Network>> {
+        self.inner.networks().values().cloned().collect()
     }
 
     /// By name, id or unique prefix of an id.
-    pub fn find(&self, reference: &str) -> Result<NetworkView> {
-        let views = self.list();
-        if let Some(view) = views
+    pub fn find(&self, reference: &str) -> Result<Arc<Network>> {
+        let networks = self.list();
+        if let Some(network) = networks
             .iter()
-            .find(|view| view.name == reference || view.id == reference)
+            .find(|network| network.name == reference || network.id == reference)
         {
-            return Ok(view.clone());
+            return Ok(network.clone());
         }
-        let mut matching = views
+        let mut matching = networks
             .into_iter()
-            .filter(|view| !reference.is_empty() && view.id.starts_with(reference));
+            .filter(|network| !reference.is_empty() && network.id.starts_with(reference));
         match (matching.next(), matching.next()) {
-            (Some(view), None) => Ok(view),
+            (Some(network), None) => Ok(network),
             (Some(_), Some(_)) => Err(Error::invalid(format!(
                 "network {reference} is ambiguous ({reference} matches several ids)"
             ))),
@@ -164,47 +201,54 @@ impl Networks {
     }
 
     pub(crate) fn id_of(&self, name: &str) -> Option<String> {
-        self.inner
-            .ids
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, id)| id.clone())
+        self.by_name(name).map(|network| network.id.clone())
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Network>> {
+        self.inner.by_name(name)
+    }
+
+    /// The largest packet of a network: that of its bridge.
+    fn mtu_of(&self, network: &Network) -> u32 {
+        let facts = self.inner.bridge.as_ref().filter(|_| network.is_predefined);
+        let chosen = network.bridge.as_ref().and_then(|options| options.mtu);
+        facts
+            .map(|facts| facts.mtu)
+            .or(chosen)
+            .or(self.inner.settings.mtu)
+            .unwrap_or(self.inner.default_mtu)
     }
 
     pub(crate) fn bridge(&self) -> Option<&BridgeFacts> {
         self.inner.bridge.as_ref()
     }
 
-    /// Starts making a namespace with the claimed endpoint; the receiver gives it when it is ready.
-    pub(crate) fn create_sandbox(&self, claims: &Claims) -> mpsc::Receiver<Result<OwnedFd>> {
+    /// Starts making a namespace with the claimed endpoints; the receiver gives it when it is ready.
+    pub(crate) fn create_sandbox(&self, claims: &Claims) -> mpsc::Receiver<Result<Sandbox>> {
         let (done, result) = mpsc::sync_channel(1);
-        let endpoint = self
-            .inner
-            .bridge
-            .as_ref()
-            .map(|facts| claims.endpoint(facts, &self.inner.settings));
+        let endpoints = self.kernel_endpoints(claims);
         let ports = claims.published.clone();
-        self.run(move |bridge| {
-            let made = match (bridge, endpoint) {
-                (Some(bridge), Some(endpoint)) => bridge.create_sandbox(&endpoint, &ports),
-                _ => Err(Error::not_found("network bridge not found")),
-            };
-            // The start gave up: dropping the namespace takes the link with it.
+        let with_resolver = claims.has_names();
+        self.run(move |dataplane| {
+            let made = dataplane.create_sandbox(&endpoints, &ports, with_resolver);
+            // The start gave up: dropping the namespace takes the links with it.
             drop(done.send(made));
         });
         result
     }
 
-    /// Takes back what a run had: its firewall entries. Link and addresses went with the namespace.
-    pub(crate) fn release(&self, claims: Option<Claims>) {
+    /// Takes back what a run had: its names and firewall entries. Links and addresses went with the namespace.
+    pub(crate) fn release(&self, container: &str, claims: Option<Claims>) {
+        self.forget_names(container);
         let Some(claims) = claims else { return };
-        if claims.published.is_empty() {
-            return;
+        if !claims.published.is_empty() {
+            self.unpublish(claims.published);
         }
-        self.run(move |bridge| {
-            if let Some(bridge) = bridge
-                && let Err(error) = bridge.unpublish(&claims.published)
-            {
+    }
+
+    fn unpublish(&self, published: Vec<PublishedPort>) {
+        self.run(move |dataplane| {
+            if let Err(error) = dataplane.unpublish(&published) {
                 tracing::warn!(%error, "cannot take back published ports");
             }
         });
@@ -213,32 +257,60 @@ impl Networks {
     /// Renders every rule again from the rows: at the end of boot, when all rows are settled.
     pub(crate) fn render(&self) -> Result<()> {
         let published: Vec<PublishedPort> = claim::all_published(&self.inner.database)?;
-        let (done, result) = mpsc::sync_channel(1);
-        self.run(move |bridge| {
-            let rendered = bridge
-                .as_mut()
-                .map_or(Ok(()), |bridge| bridge.render(&published));
-            drop(done.send(rendered));
-        });
-        result
-            .recv()
-            .map_err(|_| Error::internal("the network thread has ended"))?
+        self.wait(move |dataplane| dataplane.render(&published))
     }
 
     /// Renders the rules again if another program changed or flushed them; called every few seconds. Without them the switch that
     /// lets published ports answer on loopback stands unguarded.
     pub(crate) fn repair(&self) {
         let database = self.inner.database.clone();
-        self.run(move |bridge| {
-            let Some(bridge) = bridge else { return };
-            let repaired = bridge.repair(|| claim::all_published(&database));
+        self.run(move |dataplane| {
+            let repaired = dataplane.repair(|| claim::all_published(&database));
             if let Err(error) = repaired {
                 tracing::error!(%error, "cannot check or repair the firewall rules");
             }
         });
     }
 
-    fn run(&self, job: impl FnOnce(&mut Option<Bridge>) + Send + 'static) {
+    /// Publishes an event of a network.
+    pub(crate) fn publish(&self, network: &Network, action: &str, more: &[(&str, &str)]) {
+        let kind = network.driver.as_str();
+        let mut attributes: IndexMap<String, String> = more
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        attributes.insert("name".into(), network.name.clone());
+        attributes.insert("type".into(), kind.to_owned());
+        self.inner
+            .events
+            .publish("network", action, &network.id, attributes);
+    }
+
+    /// Runs `job` on the network thread and waits for its result without blocking a task.
+    async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Dataplane) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        self.run(move |dataplane| drop(done.send(job(dataplane))));
+        result
+            .await
+            .map_err(|_| Error::internal("the network thread has ended"))?
+    }
+
+    /// Like [`Networks::call`], for threads that may block.
+    fn wait<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Dataplane) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (done, result) = mpsc::sync_channel(1);
+        self.run(move |dataplane| drop(done.send(job(dataplane))));
+        result
+            .recv()
+            .map_err(|_| Error::internal("the network thread has ended"))?
+    }
+
+    fn run(&self, job: impl FnOnce(&mut Dataplane) + Send + 'static) {
         // The thread ends with the last sender, so there is always a receiver.
         drop(
             self.inner
@@ -248,28 +320,82 @@ impl Networks {
                 .send(Box::new(job)),
         );
     }
+}
 
-    fn bridge_options(&self, facts: &BridgeFacts) -> IndexMap<String, String> {
-        let settings = &self.inner.settings;
-        let option = |name: &str, value: String| (format!("com.docker.network.{name}"), value);
-        IndexMap::from([
-            option("bridge.default_bridge", "true".into()),
-            option(
-                "bridge.enable_icc",
-                settings.inter_container_communication.to_string(),
-            ),
-            option(
-                "bridge.enable_ip_masquerade",
-                settings.masquerade.to_string(),
-            ),
-            option(
-                "bridge.host_binding_ipv4",
-                settings.default_host_ip.to_string(),
-            ),
-            option("bridge.name", facts.name.clone()),
-            option("driver.mtu", facts.mtu.to_string()),
-        ])
-    }
+/// The networks that every daemon has.
+fn predefined(
+    settings: &Settings,
+    bridge: Option<&BridgeFacts>,
+    ids: &[(&'static str, String); 3],
+) -> Vec<Network> {
+    let created_ns = crate::clock::now_ns();
+    let network = |(name, id): &(&'static str, String)| {
+        let (driver, facts) = match *name {
+            "bridge" => (Driver::Bridge, Some(bridge?)),
+            "host" => (Driver::Host, None),
+            _ => (Driver::Null, None),
+        };
+        Some(Network {
+            id: id.clone(),
+            name: (*name).to_owned(),
+            driver,
+            created_ns,
+            labels: IndexMap::new(),
+            options: facts
+                .map(|facts| bridge_options(settings, facts))
+                .unwrap_or_default(),
+            is_internal: false,
+            is_attachable: false,
+            has_ipv4: true,
+            has_ipv6: false,
+            is_config_only: false,
+            config_from: String::new(),
+            ipam: IpamConfig {
+                driver: "default".into(),
+                options: None,
+                subnets: facts
+                    .map(|facts| SubnetConfig {
+                        subnet: facts.subnet.to_string(),
+                        gateway: facts.gateway.to_string(),
+                        ..SubnetConfig::default()
+                    })
+                    .into_iter()
+                    .collect(),
+            },
+            is_predefined: true,
+            v4: facts.map(|facts| Pool {
+                subnet: facts.subnet.into(),
+                range: facts.range.into(),
+                gateway: facts.gateway.into(),
+                reserved: Vec::new(),
+                is_configured: false,
+            }),
+            v6: None,
+            bridge: facts.map(|facts| BridgeOptions::of_default(settings, facts)),
+        })
+    };
+    ids.iter().filter_map(network).collect()
+}
+
+fn bridge_options(settings: &Settings, facts: &BridgeFacts) -> IndexMap<String, String> {
+    let option = |name: &str, value: String| (format!("com.docker.network.{name}"), value);
+    IndexMap::from([
+        option("bridge.default_bridge", "true".into()),
+        option(
+            "bridge.enable_icc",
+            settings.inter_container_communication.to_string(),
+        ),
+        option(
+            "bridge.enable_ip_masquerade",
+            settings.masquerade.to_string(),
+        ),
+        option(
+            "bridge.host_binding_ipv4",
+            settings.default_host_ip.to_string(),
+        ),
+        option("bridge.name", facts.name.clone()),
+        option("driver.mtu", facts.mtu.to_string()),
+    ])
 }
 
 /// The ids of the built-in networks, made once and kept in `fact` rows.
@@ -293,4 +419,18 @@ fn network_ids(database: &Database) -> Result<[(&'static str, String); 3]> {
         Ok((name, id))
     };
     Ok([id("bridge")?, id("host")?, id("none")?])
+}
+
+fn as_v4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
+fn as_v6(net: IpNet) -> Option<Ipv6Net> {
+    match net {
+        IpNet::V6(net) => Some(net),
+        IpNet::V4(_) => None,
+    }
 }

@@ -6,6 +6,7 @@ use gantry_base::{Context, Error, Result};
 use gantry_network::hosts::{self, HostEntry};
 use gantry_network::resolv_conf::{self, Overrides, Source};
 use indexmap::IndexMap;
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -27,10 +28,12 @@ pub(crate) struct FilesInput<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) hostname: &'a str,
     pub(crate) domainname: &'a str,
-    /// The container's own address.
-    pub(crate) address: Option<IpAddr>,
+    /// The container's own addresses.
+    pub(crate) addresses: &'a [IpAddr],
     /// What `host-gateway` means.
     pub(crate) gateway: Option<IpAddr>,
+    /// Whether the container has a name server of its own.
+    pub(crate) has_names: bool,
 }
 
 /// Writes all three.
@@ -46,6 +49,44 @@ pub(crate) fn write(run_dir: &Path, input: &FilesInput<'_>) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Follows a change of a running container's networks: addresses of `/etc/hosts`, and `/etc/resolv.conf` if nobody changed it.
+pub(crate) fn follow(
+    run_dir: &Path,
+    before: &FilesInput<'_>,
+    after: &FilesInput<'_>,
+) -> Result<()> {
+    let [resolv, _, hosts_file] = NAMES.map(|name| run_dir.join(name));
+    let write = |path: &Path, text: String| {
+        // In place: the container has this very file mounted.
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let wanted = resolv_conf(after);
+    let present = std::fs::read_to_string(&resolv)?;
+    if present == resolv_conf(before) && present != wanted {
+        write(&resolv, wanted)?;
+    }
+    let gone = |line: &str| {
+        let address = line
+            .split_whitespace()
+            .next()
+            .and_then(|word| word.parse().ok());
+        address.is_some_and(|address| {
+            before.addresses.contains(&address) && !after.addresses.contains(&address)
+        })
+    };
+    let mut text: String = std::fs::read_to_string(&hosts_file)?
+        .split_inclusive('\n')
+        .filter(|line| !gone(line))
+        .collect();
+    let names = hosts::own_names(after.hostname, after.domainname);
+    for address in after.addresses {
+        if !before.addresses.contains(address) {
+            writeln!(text, "{address}\t{names}").expect("a string takes everything");
+        }
+    }
+    write(&hosts_file, text)
 }
 
 fn resolv_conf(input: &FilesInput<'_>) -> String {
@@ -72,14 +113,16 @@ fn resolv_conf(input: &FilesInput<'_>) -> String {
     } else {
         (resolv_conf::HOST_FILE, host)
     };
-    resolv_conf::render_bridge(
-        Source {
-            path,
-            text: &text,
-            has_v6: false,
-        },
-        &overrides,
-    )
+    let source = Source {
+        path,
+        text: &text,
+        has_v6: input.addresses.iter().any(IpAddr::is_ipv6),
+    };
+    if input.has_names {
+        resolv_conf::render_internal(source, &overrides)
+    } else {
+        resolv_conf::render_bridge(source, &overrides)
+    }
 }
 
 fn hosts(input: &FilesInput<'_>) -> Result<String> {
@@ -109,9 +152,12 @@ fn hosts(input: &FilesInput<'_>) -> Result<String> {
     }
     let names = hosts::own_names(input.hostname, input.domainname);
     let own: Vec<HostEntry> = input
-        .address
-        .map(|address| HostEntry { address, names })
-        .into_iter()
+        .addresses
+        .iter()
+        .map(|address| HostEntry {
+            address: *address,
+            names: names.clone(),
+        })
         .collect();
     let has_v6 = V6_SWITCHES
         .iter()

@@ -15,7 +15,7 @@ mod ruleset;
 
 pub use apply::Firewall;
 pub use foreign::ForeignDrop;
-pub use render::render;
+pub use render::{render, resolver_rules};
 pub use ruleset::Ruleset;
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -34,7 +34,7 @@ pub struct Desired {
 }
 
 /// The rules of one bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BridgeRules {
     /// Name of the interface.
     pub name: String,
@@ -48,6 +48,24 @@ pub struct BridgeRules {
     pub allows_inter_container: bool,
     /// Nothing passes between this bridge and any other interface.
     pub is_internal: bool,
+    /// How its IPv4 addresses are seen from outside.
+    pub mode_v4: GatewayMode,
+    /// How its IPv6 addresses are seen from outside.
+    pub mode_v6: GatewayMode,
+}
+
+/// How the addresses of a bridge are seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GatewayMode {
+    /// By published ports only.
+    #[default]
+    Nat,
+    /// Translated too, but who has a route reaches every port.
+    NatUnprotected,
+    /// Nothing is translated; who has a route reaches the published ports.
+    Routed,
+    /// The host has no address on the bridge.
+    Isolated,
 }
 
 /// One published port.

@@ -4,7 +4,7 @@ use super::ruleset::{
     Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Set, Statement, Value,
     Verdict,
 };
-use super::{BridgeRules, Desired, PublishedPort, Ruleset};
+use super::{BridgeRules, Desired, GatewayMode, PortProtocol, PublishedPort, Ruleset};
 use ipnet::{IpNet, Ipv4Net};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -55,6 +55,48 @@ pub fn render(desired: &Desired) -> Ruleset {
     chains.push(published());
     chains.extend(bridges.iter().flat_map(|bridge| bridge_chains(bridge)));
     Ruleset { sets, chains }
+}
+
+/// The table of a container's own namespace: leads port 53 of `address` to the sockets of its name server.
+pub fn resolver_rules(address: Ipv4Addr, udp_port: u16, tcp_port: u16) -> Ruleset {
+    const DOMAIN: u16 = 53;
+    let map = PortMap {
+        name: "resolver",
+        field: Field::V4,
+        is_bound: true,
+    };
+    let port = |protocol, container_port| PublishedPort {
+        protocol,
+        host_ip: IpAddr::V4(address),
+        host_port: DOMAIN,
+        container_ip: IpAddr::V4(address),
+        container_port,
+    };
+    let ports = [
+        port(PortProtocol::Tcp, tcp_port),
+        port(PortProtocol::Udp, udp_port),
+    ];
+    let to_resolver = Statement::TranslateDestination {
+        field: map.field,
+        is_bound: map.is_bound,
+        map: map.name,
+    };
+    let output = Chain {
+        name: "output".to_owned(),
+        base: Some(Base {
+            kind: "nat",
+            hook: Hook::Output,
+            priority: -100,
+        }),
+        rules: vec![vec![to_resolver]],
+    };
+    Ruleset {
+        sets: vec![Set {
+            elements: ports.iter().map(|port| map.element(port)).collect(),
+            ..map.definition()
+        }],
+        chains: vec![output],
+    }
 }
 
 /// One of the four maps from published ports to what is behind them.
@@ -162,7 +204,10 @@ fn postrouting(bridges: &[&BridgeRules]) -> Vec<Vec<Statement>> {
         .iter()
         .filter(|bridge| bridge.masquerades && !bridge.is_internal)
     {
-        for network in subnets(bridge) {
+        for network in subnets(bridge)
+            .into_iter()
+            .filter(|network| mode(bridge, network) != GatewayMode::Routed)
+        {
             rules.push(vec![
                 Statement::Address {
                     end: End::Source,
@@ -208,6 +253,17 @@ fn bridge_chains(bridge: &BridgeRules) -> Vec<Chain> {
             forward_to.push(vec![from_itself, accept()]);
         }
         forward_to.push(vec![Statement::DestinationTranslated, accept()]);
+        for network in subnets(bridge)
+            .into_iter()
+            .filter(|network| mode(bridge, network) == GatewayMode::NatUnprotected)
+        {
+            let to_it = Statement::Address {
+                end: End::Destination,
+                is: true,
+                network,
+            };
+            forward_to.push(vec![to_it, accept()]);
+        }
     }
     forward_to.push(vec![drop_packet()]);
     let mut chains = vec![Chain {
@@ -348,6 +404,13 @@ fn forward(desired: &Desired) -> Vec<Vec<Statement>> {
         rules.push(vec![foreign, drop_packet()]);
     }
     rules
+}
+
+fn mode(bridge: &BridgeRules, network: &IpNet) -> GatewayMode {
+    match network {
+        IpNet::V4(_) => bridge.mode_v4,
+        IpNet::V6(_) => bridge.mode_v6,
+    }
 }
 
 fn subnets(bridge: &BridgeRules) -> Vec<IpNet> {

@@ -248,6 +248,7 @@ pub(crate) fn rules(name: &str, v4: &str) -> BridgeRules {
         masquerades: true,
         allows_inter_container: true,
         is_internal: false,
+        ..BridgeRules::default()
     }
 }
 

@@ -1,27 +1,31 @@
 //! `/networks/…`
 
+mod wire;
+
 use super::{State, route};
 use crate::app::Serve;
-use crate::request::{Request, quoted};
+use crate::request::Request;
 use crate::response::{self, Response};
 use crate::router::Router;
 use crate::time;
 use crate::version::Lowered as _;
 use gantry_api::filters::Filters;
 use gantry_api::types::{
-    EndpointResource, Ipam, IpamConfig, IpamStatus, Network, NetworkStatus, NetworksPruneReport,
-    SubnetStatus,
+    NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest,
+    NetworksPruneReport,
 };
-use gantry_base::{Error, ErrorKind, Result};
-use gantry_engine::network::NetworkView;
+use gantry_base::{Error, Result};
+use gantry_engine::container::config::Attachment;
+use gantry_engine::network::Network;
+use hyper::StatusCode;
 
 pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/networks", list);
     route!(router, GET "/networks/", list);
     route!(router, POST "/networks/prune", prune);
     route!(router, POST "/networks/create", create);
-    route!(router, POST "/networks/{}/connect", change);
-    route!(router, POST "/networks/{}/disconnect", change);
+    route!(router, POST "/networks/{}/connect", connect);
+    route!(router, POST "/networks/{}/disconnect", disconnect);
     route!(router, GET "/networks/{}", inspect);
     route!(router, DELETE "/networks/{}", remove);
 }
@@ -36,169 +40,162 @@ async fn list(state: State, request: Request) -> Result<Response> {
     {
         return Err(Error::internal(format!("invalid filter: 'type'='{kind}'")));
     }
-    let views = state.engine.networks.list();
-    let networks = views
+    let used = used(&state);
+    let networks = state.engine.networks.list();
+    let networks = networks
         .iter()
-        .filter(|view| matches(&filters, view))
-        .map(|view| {
-            let mut network = wire(view).lowered(request.version);
+        .filter(|network| matches(&filters, network, &used))
+        .map(|network| {
+            let mut wired = wire::network(network).lowered(request.version);
             if !request.at_least(28) {
-                fill_containers(&state, view, &mut network);
+                wire::fill_containers(&state, network, &mut wired);
             }
-            network
+            wired
         });
     Ok(response::ok(&networks.collect::<Vec<_>>()))
 }
 
-/// The networks that there are have no labels, and none of them is dangling or custom.
-fn matches(filters: &Filters, view: &NetworkView) -> bool {
+/// The names of the networks that containers are in, running or not.
+fn used(state: &State) -> Vec<String> {
+    let containers = state.engine.containers.list();
+    let ends = containers.iter().flat_map(|view| view.networks.iter());
+    ends.map(|end| end.network.clone()).collect()
+}
+
+fn matches(filters: &Filters, network: &Network, used: &[String]) -> bool {
     let part = |name: &str, value: &str| {
         let wanted = filters.get(name);
         wanted.is_empty() || wanted.iter().any(|wanted| value.contains(wanted.as_str()))
     };
-    let custom_only = filters.has("type") && !filters.matches_exactly("type", "builtin");
-    let dangling = filters
-        .get("dangling")
-        .iter()
-        .any(|value| matches!(value.as_str(), "1" | "true"));
-    part("name", &view.name)
-        && part("id", &view.id)
-        && filters.matches_exactly("driver", view.driver)
+    let kind = if network.is_predefined {
+        "builtin"
+    } else {
+        "custom"
+    };
+    let is_dangling = !network.is_predefined && !used.contains(&network.name);
+    let dangling = filters.get("dangling").iter().all(|value| {
+        let wanted = matches!(value.as_str(), "1" | "true");
+        wanted == is_dangling
+    });
+    part("name", &network.name)
+        && part("id", &network.id)
+        && filters.matches_exactly("driver", network.driver.as_str())
         && filters.matches_exactly("scope", "local")
-        && !custom_only
-        && !dangling
-        && !filters.has("label")
+        && filters.matches_exactly("type", kind)
+        && dangling
+        && has_labels(filters, "label", network)
+}
+
+/// Whether the network has every label of the filter `name`: `key` or `key=value`.
+fn has_labels(filters: &Filters, name: &str, network: &Network) -> bool {
+    filters
+        .get(name)
+        .iter()
+        .all(|wanted| is_label(wanted, network))
+}
+
+fn is_label(wanted: &str, network: &Network) -> bool {
+    match wanted.split_once('=') {
+        Some((key, value)) => network.labels.get(key).is_some_and(|label| label == value),
+        None => network.labels.contains_key(wanted),
+    }
 }
 
 async fn inspect(state: State, request: Request) -> Result<Response> {
     let scope = request.query.get("scope");
-    let view = state.engine.networks.find(&request.name)?;
+    let network = state.engine.networks.find(&request.name)?;
     if !matches!(scope, "" | "local") {
         return Err(Error::not_found(format!(
             "network {} not found",
             request.name
         )));
     }
-    let mut network = wire(&view);
-    network.containers = Some(std::collections::BTreeMap::new());
-    fill_containers(&state, &view, &mut network);
-    network.status = Some(status(&view, &network));
-    Ok(response::ok(&network.lowered(request.version)))
+    let mut wired = wire::network(&network);
+    wire::fill_containers(&state, &network, &mut wired);
+    wired.status = Some(wire::status(&network, &wired));
+    Ok(response::ok(&wired.lowered(request.version)))
 }
 
-fn wire(view: &NetworkView) -> Network {
-    let config = view.subnet.map(|(subnet, gateway)| {
-        vec![IpamConfig {
-            subnet: subnet.to_string(),
-            gateway: gateway.to_string(),
-            ..Default::default()
-        }]
-    });
-    Network {
-        name: view.name.clone(),
-        id: view.id.clone(),
-        created: time::rfc3339(view.created_ns),
-        scope: "local".into(),
-        driver: view.driver.to_owned(),
-        enable_ipv4: true,
-        ipam: Ipam {
-            driver: "default".into(),
-            options: None,
-            config,
-        },
-        options: view
-            .options
-            .iter()
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
-        ..Network::default()
-    }
+async fn create(state: State, mut request: Request) -> Result<Response> {
+    let body: NetworkCreateRequest = request.json().await?;
+    let network = state
+        .engine
+        .networks
+        .create(wire::create_options(body))
+        .await?;
+    let answer = NetworkCreateResponse {
+        id: network.id.clone(),
+        warning: String::new(),
+    };
+    Ok(response::json(StatusCode::CREATED, &answer))
 }
 
-fn fill_containers(state: &State, view: &NetworkView, network: &mut Network) {
-    let views = state.engine.containers.list();
-    let members = state.engine.networks.members(&view.name, &views);
-    let resources = members.into_iter().filter_map(|container| {
-        let end = container
-            .networks
-            .iter()
-            .find(|end| end.network == view.name)?;
-        let address = end
-            .address
-            .map(|address| format!("{address}/{}", end.prefix_length));
-        let (ipv6_address, ipv4_address) = match end.address {
-            Some(own) if own.is_ipv6() => (address.unwrap_or_default(), String::new()),
-            _ => (String::new(), address.unwrap_or_default()),
+async fn connect(state: State, mut request: Request) -> Result<Response> {
+    let reference = request.name.clone();
+    let body: NetworkConnectRequest = request.json().await?;
+    let network = state.engine.networks.find(&reference)?;
+    let asked =
+        match &body.endpoint_config {
+            Some(settings) => super::container::attachment(&network.name, settings).map_err(
+                |error| match error.kind() {
+                    gantry_base::ErrorKind::InvalidParameter => {
+                        error.prefixed(format!("invalid config for network {}", network.name))
+                    }
+                    _ => error,
+                },
+            )?,
+            None => Attachment {
+                network: network.name.clone(),
+                ..Attachment::default()
+            },
         };
-        let resource = EndpointResource {
-            name: container.name.as_str().to_owned(),
-            endpoint_id: end.endpoint_id.clone(),
-            mac_address: end.mac_address.clone(),
-            ipv4_address,
-            ipv6_address,
-        };
-        Some((container.id.to_string(), resource))
-    });
-    network.containers = Some(resources.collect());
+    state
+        .engine
+        .containers
+        .connect(&body.container, network, asked)
+        .await?;
+    Ok(response::status(StatusCode::OK))
 }
 
-/// How many addresses are taken: those of containers, the gateway's, and the two that no host may have.
-fn status(view: &NetworkView, network: &Network) -> NetworkStatus {
-    let subnets = view.subnet.iter().map(|(subnet, _)| {
-        let containers = network.containers.iter().flatten().count() as u64;
-        let size = 1_u64 << (32 - u32::from(subnet.prefix_len()));
-        let ips_in_use = (containers + 3).min(size);
-        let status = SubnetStatus {
-            ips_in_use,
-            dynamic_ips_available: size - ips_in_use,
-        };
-        (subnet.to_string(), status)
-    });
-    NetworkStatus {
-        ipam: IpamStatus {
-            subnets: subnets.collect(),
-        },
-    }
-}
-
-async fn create(_: State, mut request: Request) -> Result<Response> {
-    let body: serde_json::Value = request.json().await?;
-    let name = body
-        .get("Name")
-        .and_then(|name| name.as_str())
-        .unwrap_or_default();
-    match name.trim() {
-        "" => Err(Error::invalid("invalid name: name is empty")),
-        "bridge" | "host" | "none" | "default" => Err(Error::new(
-            ErrorKind::Forbidden,
-            format!("operation is not permitted on predefined {name} network "),
-        )),
-        _ => Err(Error::not_implemented(
-            "creating networks is not supported yet",
-        )),
-    }
-}
-
-async fn change(state: State, request: Request) -> Result<Response> {
-    let name = request.name.clone();
-    state.engine.networks.find(&name)?;
-    let name = quoted(&name);
-    Err(Error::not_implemented(format!(
-        "connecting containers to network {name} is not supported yet"
-    )))
+async fn disconnect(state: State, mut request: Request) -> Result<Response> {
+    let reference = request.name.clone();
+    let body: NetworkDisconnectRequest = request.json().await?;
+    let containers = &state.engine.containers;
+    let name = match state.engine.networks.find(&reference) {
+        Ok(network) => network.name.clone(),
+        // A network that is gone may still stand in a container that does not run.
+        Err(_) if body.force => reference,
+        Err(error) => return Err(error),
+    };
+    containers.disconnect(&body.container, &name).await?;
+    Ok(response::status(StatusCode::OK))
 }
 
 async fn remove(state: State, request: Request) -> Result<Response> {
-    let view = state.engine.networks.find(&request.name)?;
-    let text = format!(
-        "{} is a pre-defined network and cannot be removed",
-        view.name
-    );
-    Err(Error::new(ErrorKind::Forbidden, text))
+    state.engine.networks.remove(&request.name).await?;
+    Ok(response::no_content())
 }
 
-/// The networks that there are cannot be removed.
-async fn prune(_: State, request: Request) -> Result<Response> {
-    request.filters(&["label", "label!", "until"])?;
-    Ok(response::ok(&NetworksPruneReport::default()))
+async fn prune(state: State, request: Request) -> Result<Response> {
+    let filters = request.filters(&["label", "label!", "until"])?;
+    let until = match filters.get("until") {
+        [] => None,
+        [one] => Some(time::until(one, time::now_ns())?),
+        _ => {
+            return Err(Error::invalid("more than one until filter specified"));
+        }
+    };
+    let unwanted = filters.get("label!").to_vec();
+    let deleted = state
+        .engine
+        .networks
+        .prune(&used(&state), |network| {
+            until.is_none_or(|until| network.created_ns <= until)
+                && has_labels(&filters, "label", network)
+                && (unwanted.is_empty() || !unwanted.iter().all(|label| is_label(label, network)))
+        })
+        .await?;
+    Ok(response::ok(&NetworksPruneReport {
+        networks_deleted: (!deleted.is_empty()).then_some(deleted),
+    }))
 }

@@ -1,4 +1,9 @@
 //! `network`: a verb a file.
 
+pub(crate) mod connect;
+pub(crate) mod create;
+pub(crate) mod disconnect;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod prune;
+pub(crate) mod remove;

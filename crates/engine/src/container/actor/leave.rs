@@ -10,6 +10,15 @@ use tokio::time::Instant;
 impl Actor {
     pub(super) fn on_rename(&mut self, name: ContainerName, reply: Reply<()>) {
         let old = std::mem::replace(&mut self.record.name, name);
+        if let Some(live) = &mut self.live
+            && let Some(claims) = &live.run.claims
+        {
+            let (id, name) = (&self.record.id, self.record.name.as_str());
+            let networks = &self.shared.networks;
+            networks.rename(id, name, &self.record.config, claims);
+            live.run.endpoints =
+                super::start::endpoint_views(&self.shared, &self.record, Some(claims));
+        }
         self.publish();
         let old_name = format!("/{old}");
         self.publish_event("rename", &[("oldName", &old_name)]);

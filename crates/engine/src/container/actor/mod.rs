@@ -8,13 +8,14 @@
 mod health;
 mod launch;
 mod leave;
+mod network;
 mod publish;
 mod stop;
 mod streams;
 
-use super::command::{Command, ExitStatus, RemoveOptions, Reply, Start, Stop};
+use super::command::{Command, ExitStatus, NetworkChange, RemoveOptions, Reply, Start, Stop};
 use super::health::HealthResult;
-use super::phase::{self, Phase};
+use super::phase::Phase;
 use super::record::ContainerRecord;
 use super::restart::{self, Ended};
 use super::start::{self, Running};
@@ -42,6 +43,10 @@ pub(super) enum Event {
         result: std::result::Result<Box<Running>, start::Failed>,
     },
     Shim(ShimEvent),
+    NetworkChanged {
+        generation: u64,
+        changed: Box<network::Changed>,
+    },
     Probed {
         generation: u64,
         result: HealthResult,
@@ -98,6 +103,9 @@ pub(super) struct Actor {
     /// When the next health check is due; none while one runs.
     probe_at: Option<Instant>,
     removed: bool,
+    /// One change at a time; the others wait here.
+    network_is_changing: bool,
+    network_changes: VecDeque<(NetworkChange, Reply<()>)>,
 }
 
 impl Actor {
@@ -135,6 +143,8 @@ impl Actor {
             restart_delay: Duration::ZERO,
             probe_at: None,
             removed: false,
+            network_is_changing: false,
+            network_changes: VecDeque::new(),
         };
         if let Some(running) = adopted {
             actor.adopt(*running);
@@ -192,6 +202,7 @@ impl Actor {
                 | Command::Exec { .. }
                 | Command::ExecCheck { .. }
                 | Command::Attach { .. }
+                | Command::Network { .. }
                 | Command::Remove { .. }
         );
         if self.record.phase == Phase::Starting && waits {
@@ -228,17 +239,9 @@ impl Actor {
                 reply,
             } => self.on_resize(exec, rows, columns, reply),
             Command::Exec { start, reply } => self.on_exec(start, reply),
-            Command::ExecCheck { reply } => {
-                answer(
-                    reply,
-                    phase::check_exec(
-                        self.record.phase,
-                        &self.record.id,
-                        self.record.name.as_str(),
-                    ),
-                );
-            }
+            Command::ExecCheck { reply } => self.on_exec_check(reply),
             Command::KillExec(exec) => self.kill_exec(&exec),
+            Command::Network { change, reply } => self.on_network(change, reply),
             Command::Processes(reply) => {
                 self.ask(Request::Processes, reply, |answer| match answer {
                     protocol::Reply::Processes(pids) => Some(pids),
@@ -275,6 +278,10 @@ impl Actor {
                 event: None,
             }) => self.on_retired(generation),
             Event::Shim(_) => {}
+            Event::NetworkChanged {
+                generation,
+                changed,
+            } => self.on_network_changed(generation, *changed),
             Event::Probed { generation, result } => self.on_probed(generation, result),
         }
         if self.record.phase != Phase::Starting {

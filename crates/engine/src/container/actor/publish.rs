@@ -46,15 +46,10 @@ impl Actor {
     pub(super) fn publish_network_events(&self, action: &str) {
         let view = self.view.borrow().clone();
         for endpoint in &view.networks {
-            let kind = if endpoint.network == "none" {
-                "null"
-            } else {
-                &endpoint.network
-            };
             let attributes = [
                 ("container", self.record.id.as_str()),
                 ("name", &endpoint.network),
-                ("type", kind),
+                ("type", endpoint.driver),
             ];
             let attributes = attributes
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -9,6 +9,11 @@ use gantry_shim_protocol::{self as protocol, FdRole, Request};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 impl Actor {
+    pub(super) fn on_exec_check(&self, reply: Reply<()>) {
+        let (id, name) = (&self.record.id, self.record.name.as_str());
+        answer(reply, phase::check_exec(self.record.phase, id, name));
+    }
+
     pub(super) fn on_attach(
         &mut self,
         attach: protocol::Attach,

@@ -295,7 +295,7 @@ pub(crate) fn set_variable(env: &mut Vec<String>, item: &str) {
 
 fn sysctls(input: &SpecInput<'_>) -> indexmap::IndexMap<String, String> {
     let mut sysctls = input.config.security.sysctls.clone();
-    if input.shared.network == Sharing::New || input.config.network.mode == "bridge" {
+    if input.shared.network == Sharing::New || input.config.network.is_own() {
         let mut default = |name: &str, value: &str| {
             sysctls
                 .entry(name.to_owned())

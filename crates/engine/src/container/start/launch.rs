@@ -67,6 +67,14 @@ impl Handover<'_> {
                 .flat_map(|claims| &claims.sockets)
                 .map(|fd| (FdRole::Held, fd.as_fd())),
         );
+        // The shim keeps what is asked while no daemon runs.
+        let resolver = self.claims.and_then(|claims| claims.resolver.as_ref());
+        descriptors.extend(resolver.into_iter().flat_map(|sockets| {
+            [
+                (FdRole::Held, sockets.udp.as_fd()),
+                (FdRole::Held, sockets.tcp.as_fd()),
+            ]
+        }));
         descriptors.extend(
             self.attach
                 .iter()

@@ -13,20 +13,21 @@ pub(super) use prepare::hostname_of;
 pub(crate) use prepare::read_text;
 
 use super::Shared;
+use super::config::{Attachment, Config};
 use super::phase::Phase;
 use super::record::ContainerRecord;
 use super::view::{EndpointView, PublishedPort};
-use crate::network::{ClaimRequest, Claims, published_views};
+use crate::network::{ClaimRequest, Claims, Network, dns_names, published_views};
 use crate::workload::rootfs;
 use crate::workload::shim::BlockingShim;
-use gantry_base::{Error, Result, Undo};
+use gantry_base::{Context as _, Error, Result, Undo};
+use gantry_network::endpoint::Sandbox;
 use gantry_shim_protocol::Attach;
 use gantry_state::{Durability, sql_error};
 use launch::Handover;
 use namespaces::JoinedNamespaces;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// A run: the connection to its shim, and what it holds.
 pub(crate) struct Running {
@@ -88,24 +89,18 @@ fn start(
     record.boot.clone_from(&shared.host.boot_id);
     let mut undo = Undo::new();
     let shared_namespaces = JoinedNamespaces::open(shared, &record)?;
-    let claims = intent(shared, &record)?;
+    let mut claims = intent(shared, &record)?;
     gantry_base::failpoint!("start.intent");
-    undo.push(|| take_back(shared, &id));
+    let taken = record.config.clone();
+    undo.push(move || take_back(shared, &id, &taken));
     let sandbox = claims
         .as_ref()
         .map(|claims| shared.networks.create_sandbox(claims));
     let prepared = prepare::prepare(shared, &record, claims.as_ref(), &shared_namespaces)?;
     gantry_base::failpoint!("start.prepared");
-    let sandbox = match sandbox {
-        Some(result) => {
-            let made = result
-                .recv()
-                .map_err(|_| Error::internal("the network thread has ended"))?;
-            Some(made.map_err(|error| error.prefixed("failed to set up container networking"))?)
-        }
-        None => None,
-    };
+    let sandbox = made_sandbox(sandbox, claims.as_mut())?;
     gantry_base::failpoint!("start.sandbox");
+    let namespace = kept_namespace(&record, sandbox.as_ref())?;
     let handover = Handover {
         prepared: &prepared,
         sandbox,
@@ -121,18 +116,21 @@ fn start(
     record.status.error.clear();
     record.status.exit_code = 0;
     record.status.oom_killed = false;
-    record_running(shared, record);
+    record_running(shared, record.clone());
     gantry_base::failpoint!("start.outcome");
     undo.disarm();
-    let mut claims = claims;
     if let Some(claims) = &mut claims {
         // The shim holds its own copies from now on.
         claims.sockets.clear();
+        let (id, name) = (&record.id, record.name.as_str());
+        shared
+            .networks
+            .announce(id, name, &record.config, claims, namespace);
     }
     let outcome = Outcome {
         pid,
         started_ns,
-        endpoints: endpoint_views(shared, claims.as_ref(), &prepared.network_mode),
+        endpoints: running_views(shared, &record, claims.as_ref()),
         ports: claims
             .as_ref()
             .map(|claims| published_views(&claims.published))
@@ -144,6 +142,32 @@ fn start(
         outcome,
         paused: false,
     })
+}
+
+/// Waits for the namespace that the network thread makes.
+fn made_sandbox(
+    sandbox: Option<mpsc::Receiver<Result<Sandbox>>>,
+    claims: Option<&mut Claims>,
+) -> Result<Option<OwnedFd>> {
+    let Some(result) = sandbox else {
+        return Ok(None);
+    };
+    let made = result
+        .recv()
+        .map_err(|_| Error::internal("the network thread has ended"))?
+        .map_err(|error| error.prefixed("failed to set up container networking"))?;
+    if let Some(claims) = claims {
+        claims.resolver = made.resolver;
+    }
+    Ok(Some(made.namespace))
+}
+
+/// The name server asks from the container's namespace only where it was given servers.
+fn kept_namespace(record: &ContainerRecord, made: Option<&OwnedFd>) -> Result<Option<OwnedFd>> {
+    made.filter(|_| !record.config.network.dns.is_empty())
+        .map(OwnedFd::try_clone)
+        .transpose()
+        .context("cannot keep the network namespace")
 }
 
 /// Written behind: until the row is there, boot finds the phase `starting` and a shim that runs, which is as good.
@@ -163,13 +187,7 @@ fn record_running(shared: &Shared, record: ContainerRecord) {
 /// Writes the phase, and reserves address and ports in the bridge network.
 fn intent(shared: &Shared, record: &ContainerRecord) -> Result<Option<Claims>> {
     let row = record.clone();
-    let mode = &record.config.network.mode;
-    if !mode.starts_with("container:") && shared.networks.find(mode).is_err() {
-        return Err(Error::not_found(format!(
-            "failed to set up container networking: network {mode} not found"
-        )));
-    }
-    if mode != "bridge" {
+    if !record.config.network.is_own() {
         shared
             .db
             .write(Durability::Normal, move |tx| row.update(tx))?;
@@ -183,15 +201,15 @@ fn intent(shared: &Shared, record: &ContainerRecord) -> Result<Option<Claims>> {
     };
     let claimed = shared.networks.claim(request);
     if claimed.is_err() {
-        take_back(shared, &record.id);
+        take_back(shared, &record.id, &record.config);
     }
     claimed.map(Some)
 }
 
 /// Gives rows and run directory of a failed start back. The actor writes the phase.
-fn take_back(shared: &Shared, id: &gantry_base::ContainerId) {
-    if let Ok(claims) = shared.networks.adopt_claims(id) {
-        shared.networks.release(claims);
+fn take_back(shared: &Shared, id: &gantry_base::ContainerId, config: &Config) {
+    if let Ok(claims) = shared.networks.adopt_claims(id, config) {
+        shared.networks.release(id.as_str(), claims);
     }
     let key = id.as_str().to_owned();
     let deleted = shared.db.write(Durability::Normal, move |tx| {
@@ -207,39 +225,53 @@ fn take_back(shared: &Shared, id: &gantry_base::ContainerId) {
     let _ = std::fs::remove_dir_all(shared.layout.container_run(id));
 }
 
-fn endpoint_views(shared: &Shared, claims: Option<&Claims>, mode: &str) -> Vec<EndpointView> {
-    let Some(network_id) = shared.networks.id_of(mode) else {
-        return Vec::new();
-    };
-    let base = EndpointView {
-        network: mode.to_owned(),
-        network_id,
-        ..EndpointView::default()
-    };
-    match (claims, shared.networks.bridge()) {
-        (Some(claims), Some(facts)) => vec![EndpointView {
-            endpoint_id: claims.endpoint_id.clone(),
-            mac_address: claims.mac.to_string(),
-            address: Some(IpAddr::V4(claims.address)),
-            prefix_length: facts.subnet.prefix_len(),
-            gateway: Some(IpAddr::V4(facts.gateway)),
-            ..base
-        }],
-        _ => vec![EndpointView {
-            // Docker gives host and none an endpoint too, without addresses.
-            endpoint_id: gantry_base::NetworkId::from_random(crate::random_bytes)
-                .as_str()
-                .to_owned(),
-            ..base
-        }],
+/// A container's networks as reads show them; of a run with what it holds.
+pub(in crate::container) fn endpoint_views(
+    shared: &Shared,
+    record: &ContainerRecord,
+    claims: Option<&Claims>,
+) -> Vec<EndpointView> {
+    let (name, id) = (record.name.as_str(), record.id.as_str());
+    let config = &record.config;
+    let names = |network: &Network, asked: &Attachment| dns_names(network, asked, name, id, config);
+    let held = claims.iter().flat_map(|claims| &claims.endpoints);
+    let mut views: Vec<EndpointView> = held
+        .map(|endpoint| endpoint.view(names(&endpoint.network, &endpoint.asked)))
+        .collect();
+    if config.network.is_own() && claims.is_some() {
+        return views;
     }
+    views.extend(config.network.attachments.iter().map(|asked| {
+        let network = shared.networks.find(&asked.network).ok();
+        let mut view = EndpointView {
+            network: asked.network.clone(),
+            asked: asked.clone(),
+            ..EndpointView::default()
+        };
+        if let Some(network) = network {
+            view.network.clone_from(&network.name);
+            view.network_id.clone_from(&network.id);
+            view.driver = network.driver.as_str();
+            view.dns_names = names(&network, asked);
+        }
+        view
+    }));
+    views
 }
 
-/// The endpoints of a run that an earlier daemon started.
-pub(super) fn adopted_endpoints(
+/// The networks of a run; Docker gives host and none an endpoint too, without addresses.
+pub(super) fn running_views(
     shared: &Shared,
+    record: &ContainerRecord,
     claims: Option<&Claims>,
-    mode: &str,
 ) -> Vec<EndpointView> {
-    endpoint_views(shared, claims, mode)
+    let mut views = endpoint_views(shared, record, claims);
+    for view in &mut views {
+        if view.endpoint_id.is_empty() {
+            gantry_base::NetworkId::from_random(crate::random_bytes)
+                .as_str()
+                .clone_into(&mut view.endpoint_id);
+        }
+    }
+    views
 }

@@ -41,10 +41,11 @@ impl JoinedNamespaces {
             fds.push((kind, fd.into()));
             Ok(Sharing::Joined)
         };
-        let network = match config.network.mode.as_str() {
+        let network = if config.network.is_own() {
             // Its namespace is made by the network thread and handed over.
-            "bridge" => Sharing::Joined,
-            mode => resolve("network", "net", mode)?,
+            Sharing::Joined
+        } else {
+            resolve("network", "net", &config.network.mode)?
         };
         let pid = resolve("pid", "pid", &config.namespaces.pid)?;
         let ipc = resolve("ipc", "ipc", &config.namespaces.ipc)?;

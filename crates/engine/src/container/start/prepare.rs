@@ -30,7 +30,6 @@ pub(super) struct Prepared {
     pub(super) rootfs: OwnedFd,
     pub(super) mounts: Vec<(usize, OwnedFd)>,
     pub(super) seccomp: Option<OwnedFd>,
-    pub(super) network_mode: String,
 }
 
 pub(super) fn prepare(
@@ -45,7 +44,7 @@ pub(super) fn prepare(
     gantry_base::failpoint!("start.run_dir");
     let settings = shared.settings();
     let hostname = hostname_of(shared, &record.id, config);
-    let address = claims.map(|claims| IpAddr::V4(claims.address));
+    let addresses = claims.map(Claims::addresses).unwrap_or_default();
     let gateway = shared
         .networks
         .bridge()
@@ -58,8 +57,9 @@ pub(super) fn prepare(
             settings: &settings,
             hostname: &hostname,
             domainname: &config.domainname,
-            address,
-            gateway,
+            addresses: &addresses,
+            gateway: gateway.or_else(|| claims.and_then(Claims::host_address)),
+            has_names: claims.is_some_and(Claims::has_names),
         },
     )?;
     let rootfs = mount_root(shared, record)?;
@@ -106,7 +106,6 @@ pub(super) fn prepare(
         rootfs,
         mounts,
         seccomp,
-        network_mode: config.network.mode.clone(),
     })
 }
 

@@ -177,7 +177,7 @@ fn network_settings(view: &ContainerView) -> NetworkSettings {
     let networks = view
         .networks
         .iter()
-        .map(|end| (end.network.clone(), endpoint(view, end)))
+        .map(|end| (end.network.clone(), endpoint(end)))
         .collect();
     let has_sandbox = !view.sandbox_key.is_empty();
     NetworkSettings {

@@ -109,7 +109,7 @@ fn summary(view: &ContainerView, image: String, now_ns: i64) -> ContainerSummary
     let networks = view
         .networks
         .iter()
-        .map(|end| (end.network.clone(), endpoint(view, end)))
+        .map(|end| (end.network.clone(), endpoint(end)))
         .collect();
     ContainerSummary {
         id: view.id.to_string(),
@@ -242,61 +242,41 @@ pub(super) fn mount_points(view: &ContainerView) -> Vec<MountPoint> {
 }
 
 /// A container's end of a network.
-pub(super) fn endpoint(view: &ContainerView, end: &EndpointView) -> EndpointSettings {
-    let network = &view.config.network;
-    let address = end
-        .address
-        .map(|address| address.to_string())
-        .unwrap_or_default();
-    let gateway = end
-        .gateway
-        .map(|gateway| gateway.to_string())
-        .unwrap_or_default();
-    let is_asked_for = network.mode == end.network;
-    let ipam_config = network
-        .ipv4_address
-        .filter(|_| is_asked_for)
-        .map(|address| {
-            let ipv4_address = address.to_string();
-            gantry_api::types::EndpointIpamConfig {
-                ipv4_address,
-                ..Default::default()
-            }
+pub(super) fn endpoint(end: &EndpointView) -> EndpointSettings {
+    let text = |value: Option<String>| value.unwrap_or_default();
+    let asked = &end.asked;
+    let ipam_config = asked
+        .addresses
+        .map(|addresses| gantry_api::types::EndpointIpamConfig {
+            ipv4_address: text(addresses.ipv4.map(|ip| ip.to_string())),
+            ipv6_address: text(addresses.ipv6.map(|ip| ip.to_string())),
+            ..Default::default()
         });
-    let (ipv6, ipv4) = match end.address {
-        Some(address) if address.is_ipv6() => ((address_parts(end)), Default::default()),
-        _ => (
-            Default::default(),
-            (address, gateway, i64::from(end.prefix_length)),
-        ),
-    };
+    let length = |length: Option<u8>| length.map_or(0, i64::from);
     EndpointSettings {
         ipam_config,
-        links: None,
-        aliases: (is_asked_for && !network.aliases.is_empty()).then(|| network.aliases.clone()),
-        mac_address: end.mac_address.clone(),
-        driver_opts: None,
-        gw_priority: 0,
+        links: asked.links.clone(),
+        aliases: asked.aliases.clone(),
+        mac_address: if end.mac_address.is_empty() {
+            text(asked.mac_address.clone())
+        } else {
+            end.mac_address.clone()
+        },
+        driver_opts: asked
+            .driver_options
+            .as_ref()
+            .map(|options| options.clone().into_iter().collect()),
+        gw_priority: asked.gateway_priority,
         network_id: end.network_id.clone(),
         endpoint_id: end.endpoint_id.clone(),
-        gateway: ipv4.1,
-        ip_address: ipv4.0,
-        ip_prefix_len: ipv4.2,
-        ipv6_gateway: ipv6.1,
-        global_ipv6_address: ipv6.0,
-        global_ipv6_prefix_len: ipv6.2,
-        dns_names: None,
+        gateway: text(end.gateway.map(|ip| ip.to_string())),
+        ip_address: text(end.ipv4.map(|net| net.addr().to_string())),
+        ip_prefix_len: length(end.ipv4.map(|net| net.prefix_len())),
+        ipv6_gateway: text(end.ipv6_gateway.map(|ip| ip.to_string())),
+        global_ipv6_address: text(end.ipv6.map(|net| net.addr().to_string())),
+        global_ipv6_prefix_len: length(end.ipv6.map(|net| net.prefix_len())),
+        dns_names: (!end.dns_names.is_empty()).then(|| end.dns_names.clone()),
     }
-}
-
-fn address_parts(end: &EndpointView) -> (String, String, i64) {
-    let text =
-        |address: Option<std::net::IpAddr>| address.map(|a| a.to_string()).unwrap_or_default();
-    (
-        text(end.address),
-        text(end.gateway),
-        i64::from(end.prefix_length),
-    )
 }
 
 /// Ports of inspect: every exposed port of a running container, with its bindings or null.

@@ -19,7 +19,7 @@ use crate::response::{self, JSON, Response};
 use crate::router::Router;
 use crate::time;
 pub(super) use attach::head;
-pub(super) use create::platform;
+pub(super) use create::{attachment, platform};
 use gantry_api::types::{
     ContainerTopResponse, ContainerWaitExitError, ContainerWaitResponse, ContainersPruneReport,
 };

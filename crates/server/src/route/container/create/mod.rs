@@ -6,6 +6,7 @@ mod network;
 pub(super) mod ports;
 mod process;
 mod resources;
+pub(in crate::route) use network::attachment;
 mod security;
 
 use crate::request::{Request, json_error};

@@ -1,9 +1,11 @@
 //! The network of a request: mode, conflicts of options, name resolution, endpoint settings, in dockerd's words.
 
 use super::ports;
-use gantry_api::types::{ContainerConfig, EndpointSettings, HostConfig, NetworkingConfig};
+use gantry_api::types::{
+    ContainerConfig, EndpointIpamConfig, EndpointSettings, HostConfig, NetworkingConfig,
+};
 use gantry_base::{Error, Result};
-use gantry_engine::container::config::NetworkConfig;
+use gantry_engine::container::config::{AskedAddresses, Attachment, NetworkConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Conflicts between options, which dockerd looks for before anything else.
@@ -75,6 +77,12 @@ pub(super) fn convert(
         extra_hosts: host.extra_hosts.clone().unwrap_or_default(),
         ..NetworkConfig::default()
     };
+    if !mode.starts_with("container:") {
+        network.attachments.push(Attachment {
+            network: mode.to_owned(),
+            ..Attachment::default()
+        });
+    }
     for line in &network.extra_hosts {
         check_extra_host(line)?;
     }
@@ -99,10 +107,21 @@ pub(super) fn convert(
         let Some(settings) = settings else {
             return Err(Error::invalid(format!("{prefix}: EndpointsConfig is nil")));
         };
-        endpoint(&mut network, name, settings).map_err(|error| match error.kind() {
+        let attachment = attachment(name, settings).map_err(|error| match error.kind() {
             gantry_base::ErrorKind::InvalidParameter => error.prefixed(&prefix),
             _ => error,
         })?;
+        if name == mode {
+            // The network of the mode is the first.
+            let main = main_attachment(&mut network);
+            let mac_address = attachment.mac_address.clone().or(main.mac_address.take());
+            *main = Attachment {
+                mac_address,
+                ..attachment
+            };
+        } else {
+            network.attachments.push(attachment);
+        }
     }
     Ok(network)
 }
@@ -130,15 +149,22 @@ fn container_wide_mac(
     {
         let prefix = format!("invalid config for network {}", network.mode);
         check_mac(&config.mac_address).map_err(|error| error.prefixed(prefix))?;
-        network.mac_address = Some(config.mac_address.clone());
+        main_attachment(network).mac_address = Some(config.mac_address.clone());
     }
     warnings.push("The container-wide MacAddress field is now deprecated. It should be specified in EndpointsConfig instead.".into());
     Ok(())
 }
 
-fn endpoint(network: &mut NetworkConfig, name: &str, settings: &EndpointSettings) -> Result<()> {
+fn main_attachment(network: &mut NetworkConfig) -> &mut Attachment {
+    if network.attachments.is_empty() {
+        network.attachments.push(Attachment::default());
+    }
+    &mut network.attachments[0]
+}
+
+/// What a request says of one network, in dockerd's words where it is wrong.
+pub(in crate::route) fn attachment(name: &str, settings: &EndpointSettings) -> Result<Attachment> {
     let ipam = settings.ipam_config.clone().unwrap_or_default();
-    let aliases = settings.aliases.clone().unwrap_or_default();
     let is_user_defined = !matches!(name, "bridge" | "host" | "none" | "default");
     let mut problems = Vec::new();
     let has_address = !ipam.ipv4_address.is_empty() || !ipam.ipv6_address.is_empty();
@@ -147,7 +173,7 @@ fn endpoint(network: &mut NetworkConfig, name: &str, settings: &EndpointSettings
             "user specified IP address is supported on user defined networks only".to_owned(),
         );
     }
-    if !is_user_defined && !aliases.is_empty() {
+    if !is_user_defined && settings.aliases.iter().flatten().count() > 0 {
         problems.push(
             "network-scoped alias is supported only for containers in user defined networks"
                 .to_owned(),
@@ -173,40 +199,42 @@ fn endpoint(network: &mut NetworkConfig, name: &str, settings: &EndpointSettings
             )));
         }
     }
+    refuse_endpoint_options(settings, &ipam)?;
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Ok(Attachment {
+        network: name.to_owned(),
+        addresses: settings.ipam_config.as_ref().map(|_| AskedAddresses {
+            ipv4: ipam.ipv4_address.parse().ok(),
+            ipv6: ipam.ipv6_address.parse().ok(),
+        }),
+        aliases: settings.aliases.clone(),
+        links: settings.links.clone(),
+        mac_address: text(&settings.mac_address),
+        driver_options: settings
+            .driver_opts
+            .as_ref()
+            .map(|options| options.clone().into_iter().collect()),
+        gateway_priority: settings.gw_priority,
+    })
+}
+
+fn refuse_endpoint_options(settings: &EndpointSettings, ipam: &EndpointIpamConfig) -> Result<()> {
     let link_local = ipam
         .link_local_ips
         .as_ref()
         .is_some_and(|list| !list.is_empty());
-    super::refuse(&[
-        (
-            "EndpointsConfig.Links",
-            settings.links.as_ref().is_some_and(|list| !list.is_empty()),
-        ),
-        (
-            "EndpointsConfig.DriverOpts",
-            settings
-                .driver_opts
-                .as_ref()
-                .is_some_and(|map| !map.is_empty()),
-        ),
-        (
-            "EndpointsConfig.IPAMConfig.IPv6Address",
-            !ipam.ipv6_address.is_empty(),
-        ),
-        ("EndpointsConfig.IPAMConfig.LinkLocalIPs", link_local),
-    ])?;
-    if name != network.mode {
-        return Err(Error::not_implemented(format!(
-            "connecting a container to several networks ({}, {name}) is not supported yet",
-            network.mode
-        )));
+    super::refuse(&[("EndpointsConfig.IPAMConfig.LinkLocalIPs", link_local)])?;
+    let options = settings.driver_opts.iter().flatten();
+    let known = "com.docker.network.endpoint.ifname";
+    match options
+        .map(|(key, _)| key)
+        .find(|key| key.starts_with("com.docker.network.endpoint.") && *key != known)
+    {
+        Some(key) => Err(Error::not_implemented(format!(
+            "endpoint option {key} is not supported yet"
+        ))),
+        None => Ok(()),
     }
-    if !settings.mac_address.is_empty() {
-        network.mac_address = Some(settings.mac_address.clone());
-    }
-    network.ipv4_address = ipam.ipv4_address.parse().ok();
-    network.aliases = aliases;
-    Ok(())
 }
 
 fn check_mac(text: &str) -> Result<()> {
@@ -245,7 +273,6 @@ fn check_extra_host(line: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gantry_api::types::EndpointIpamConfig;
 
     fn with_endpoint(name: &str, settings: Option<EndpointSettings>) -> Result<NetworkConfig> {
         let endpoints_config = Some([(name.to_owned(), settings)].into());
@@ -305,7 +332,10 @@ mod tests {
         };
         let network = with_endpoint("default", Some(settings)).expect("is valid");
         assert_eq!(
-            (network.mode.as_str(), network.mac_address.as_deref()),
+            (
+                network.mode.as_str(),
+                network.attachments[0].mac_address.as_deref()
+            ),
             ("bridge", Some("02:42:ac:11:00:05"))
         );
     }
