@@ -55,7 +55,6 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         let text = "conflicting options: manifests and platform options cannot both be set";
         return Err(Error::invalid(text));
     }
-<<<<<<< HEAD
     let platform = if has_platform {
         transfer::json_platform(&request)?
     } else {
@@ -65,12 +64,6 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         .engine
         .images
         .get_for(&request.name, platform.as_ref())?;
-    Ok(response::ok(&wire(&image).lowered(request.version)))
-=======
-    let image = state.engine.images.get(&request.name)?;
-    if has_platform {
-        transfer::check_platform(&request, &image)?;
-    }
     let mut inspected = wire(&image);
     let signatures = state.engine.images.signatures(&image)?;
     inspected.signatures = signatures.iter().map(signature).collect();
@@ -83,7 +76,6 @@ fn signature(signature: &VerifiedSignature) -> ImageSignature {
         key_file: signature.key_file.clone(),
         manifest: signature.manifest.to_string(),
     }
->>>>>>> e317fd8 (image, engine, registry: only signed images, by policy)
 }
 
 fn wire(image: &Image) -> ImageInspect {
