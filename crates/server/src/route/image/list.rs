@@ -133,7 +133,9 @@ pub(in crate::route) fn usage(
     let mut summaries = Vec::new();
     for image in images.iter().filter(is_shown) {
         let containers = state.engine.images.use_count(image);
-        let summary = wire(image, containers, Some(&usage)).lowered(version);
+        let mut summary = wire(image, containers, Some(&usage)).lowered(version);
+        // Lists of older versions do not count, this does.
+        summary.containers = i64::try_from(containers).unwrap_or(i64::MAX);
         let mut summary = serde_json::to_value(summary)
             .map_err(|error| Error::internal(format!("cannot write JSON: {error}")))?;
         // Docker fills these up in lists only.
