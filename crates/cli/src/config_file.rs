@@ -1,6 +1,6 @@
 //! `~/.docker/config.json`: the settings of the command line that Docker users have already.
 //!
-//! Read once per invocation, and only this one file: no plugins, no credential programs.
+//! Read once per invocation, and only this one file: no plugins. What `docker login` writes is in [`crate::credentials`].
 
 use crate::output;
 use serde::Deserialize;
@@ -27,6 +27,10 @@ pub(crate) struct ConfigFile {
     pub(crate) proxies: BTreeMap<String, ProxyConfig>,
     /// Registry → credentials.
     pub(crate) auths: BTreeMap<String, AuthConfig>,
+    /// The program that keeps credentials.
+    pub(crate) creds_store: String,
+    /// Registry → the program that keeps its credentials.
+    pub(crate) cred_helpers: BTreeMap<String, String>,
 }
 
 /// Variables for containers behind a proxy.

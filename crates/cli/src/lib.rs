@@ -6,6 +6,7 @@
 mod command;
 mod config_file;
 mod container_options;
+mod credentials;
 mod failure;
 mod filter;
 mod flag;

@@ -39,6 +39,10 @@ impl Session {
         self.config
             .get_or_init(|| ConfigFile::read(&config_file::directory(self.globals.text("config"))))
     }
+    /// Where the configuration file is.
+    pub(crate) fn config_directory(&self) -> std::path::PathBuf {
+        config_file::directory(self.globals.text("config"))
+    }
     /// The client; it connects with its first request.
     ///
     /// # Errors

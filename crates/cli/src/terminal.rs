@@ -33,6 +33,23 @@ pub(crate) fn size_of_stdin() -> Option<(u16, u16)> {
         .filter(|(_, columns)| *columns > 0)
 }
 
+/// Runs `read` while the terminal does not show what is typed.
+///
+/// # Errors
+/// What `read` returns.
+pub(crate) fn without_echo<T>(read: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let Ok(saved) = tcgetattr(rustix::stdio::stdin()) else {
+        return read();
+    };
+    let mut silent = saved.clone();
+    silent.local_modes -= rustix::termios::LocalModes::ECHO;
+    // A terminal that refuses shows the password: better than none at all.
+    let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &silent);
+    let outcome = read();
+    let _ = tcsetattr(rustix::stdio::stdin(), OptionalActions::Now, &saved);
+    outcome
+}
+
 /// A terminal in raw mode until this is dropped.
 pub(crate) struct RawMode(());
 

@@ -1,5 +1,6 @@
 //! What the operator chose for this daemon, already parsed and checked by the composition root.
 
+pub use gantry_registry::client::Proxies;
 use indexmap::IndexMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ pub struct Settings {
     /// The file that says which images must be signed, and by whom.
     pub signature_policy: Option<PathBuf>,
     /// Proxies on the way to registries.
-    pub proxies: gantry_registry::client::Proxies,
+    pub proxies: Proxies,
     /// Layers downloaded at one time.
     pub max_concurrent_downloads: usize,
     /// Layers uploaded at one time.
@@ -127,7 +128,7 @@ impl Settings {
             registry_mirrors: Vec::new(),
             signature_policy: None,
             registry_hosts_directories: vec!["/etc/docker/certs.d".into()],
-            proxies: gantry_registry::client::Proxies::default(),
+            proxies: Proxies::default(),
             max_concurrent_downloads: 3,
             max_concurrent_uploads: 5,
             max_download_attempts: 5,

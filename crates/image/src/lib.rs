@@ -6,6 +6,7 @@
 
 mod builtin;
 mod chain;
+mod compress;
 pub mod content;
 mod erofs;
 mod export;

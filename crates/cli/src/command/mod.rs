@@ -5,6 +5,7 @@
 pub(crate) mod container;
 pub(crate) mod image;
 pub(crate) mod network;
+pub(crate) mod registry;
 pub(crate) mod system;
 pub(crate) mod volume;
 
@@ -86,7 +87,7 @@ pub(crate) static GROUPS: &[Group] = &[
     Group {
         name: "image",
         about: "Manage images",
-        unsupported: &["build", "push"],
+        unsupported: &["build"],
     },
     Group {
         name: "network",
@@ -118,13 +119,9 @@ static UNSUPPORTED: &[&str] = &[
     "context",
     "cp",
     "diff",
-    "login",
-    "logout",
     "manifest",
     "node",
     "plugin",
-    "push",
-    "search",
     "secret",
     "service",
     "stack",
@@ -163,6 +160,7 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &image::load::COMMAND,
     &image::prune::COMMAND,
     &image::pull::COMMAND,
+    &image::push::COMMAND,
     &image::remove::COMMAND,
     &image::save::COMMAND,
     &image::tag::COMMAND,
@@ -173,6 +171,9 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &network::list::COMMAND,
     &network::prune::COMMAND,
     &network::remove::COMMAND,
+    &registry::login::COMMAND,
+    &registry::logout::COMMAND,
+    &registry::search::COMMAND,
     &system::completion::COMMAND,
     &system::df::COMMAND,
     &system::events::COMMAND,

@@ -3,11 +3,13 @@
 mod builtin;
 mod fetch;
 mod pull;
+mod push;
 mod remote;
 mod transfer;
 mod trust;
 
 pub use pull::PullOptions;
+pub use push::PushOptions;
 pub use remote::RemoteImage;
 pub use transfer::{Asker, TransferEvent};
 

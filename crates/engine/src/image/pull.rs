@@ -349,7 +349,7 @@ async fn tell_downloaded(events: &Events, id: &str) {
 }
 
 /// Runs all at one time, until all have ended well or one has failed.
-async fn join_all<F: Future<Output = Result<()>>>(futures: Vec<F>) -> Result<()> {
+pub(super) async fn join_all<F: Future<Output = Result<()>>>(futures: Vec<F>) -> Result<()> {
     let mut running: Vec<_> = futures.into_iter().map(Box::pin).collect();
     std::future::poll_fn(move |context| {
         let mut failure = None;

@@ -54,6 +54,7 @@ pub struct Asker {
 pub(super) struct Transfers {
     pub(super) client: Client,
     pub(super) downloads: Arc<Semaphore>,
+    pub(super) uploads: Arc<Semaphore>,
     /// Blobs on their way, so that each comes once.
     pub(super) fetches: Mutex<HashMap<gantry_oci::Digest, Weak<super::fetch::Fetch>>>,
     /// One pull at a time takes what has arrived into the store.
@@ -89,6 +90,7 @@ impl Transfers {
         Self {
             client: Client::new(options),
             downloads: Arc::new(Semaphore::new(settings.max_concurrent_downloads)),
+            uploads: Arc::new(Semaphore::new(settings.max_concurrent_uploads)),
             fetches: Mutex::default(),
             committing: tokio::sync::Mutex::default(),
         }

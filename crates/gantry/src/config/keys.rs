@@ -202,7 +202,7 @@ pub(crate) const KEYS: &[Key] = &[
     // Logs.
     key("log-driver", "log-driver", Text, Used),
     key("log-opts", "log-opt", Map, Used),
-    // Registries: kept for the stage that pulls.
+    // Registries.
     key("registry-mirrors", "registry-mirror", List, Used),
     key("insecure-registries", "insecure-registry", List, Used),
     // Ours: dockerd has none such.
@@ -211,24 +211,24 @@ pub(crate) const KEYS: &[Key] = &[
         "max-concurrent-downloads",
         "max-concurrent-downloads",
         Number,
-        Kept,
+        Used,
     ),
     key(
         "max-concurrent-uploads",
         "max-concurrent-uploads",
         Number,
-        Kept,
+        Used,
     ),
     key(
         "max-download-attempts",
         "max-download-attempts",
         Number,
-        Kept,
+        Used,
     ),
-    key("proxies", "", Document, Refused),
-    key("http-proxy", "http-proxy", Text, Only(&[""])),
-    key("https-proxy", "https-proxy", Text, Only(&[""])),
-    key("no-proxy", "no-proxy", Text, Kept),
+    key("proxies", "", Document, Used),
+    key("http-proxy", "http-proxy", Text, Used),
+    key("https-proxy", "https-proxy", Text, Used),
+    key("no-proxy", "no-proxy", Text, Used),
     // Access.
     key("tls", "tls", Bool, OFF),
     key("tlsverify", "tlsverify", Bool, OFF),

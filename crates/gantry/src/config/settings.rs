@@ -3,10 +3,13 @@
 use super::Options;
 use gantry_base::{Error, Result};
 use gantry_engine::container::config::Ulimit;
-use gantry_engine::settings::{Settings, parse_size};
+use gantry_engine::settings::{Proxies, Settings, parse_size};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
+
+/// Layers that move at one time, at most.
+const TRANSFERS_MAX: usize = 64;
 
 /// Checks every value.
 ///
@@ -24,6 +27,11 @@ pub(crate) fn to_settings(options: &Options, shim: &Path) -> Result<Settings> {
     }
     settings.debug = options.flag("debug").unwrap_or(false);
     settings.experimental = options.flag("experimental").unwrap_or(false);
+    registries(options, &mut settings)?;
+    Ok(settings)
+}
+
+fn registries(options: &Options, settings: &mut Settings) -> Result<()> {
     settings.registry_mirrors = options.list("registry-mirrors");
     settings.signature_policy = options
         .text("signature-policy")
@@ -31,7 +39,48 @@ pub(crate) fn to_settings(options: &Options, shim: &Path) -> Result<Settings> {
         .map(|path| absolute(Path::new(path)))
         .transpose()?;
     settings.insecure_registries = options.list("insecure-registries");
-    Ok(settings)
+    let count = |key: &str, what: &str, default: usize| match options.number(key) {
+        None => Ok(default),
+        // No bound of the user's.
+        Some(0) => Ok(TRANSFERS_MAX),
+        Some(number) => usize::try_from(number)
+            .map(|number| number.min(TRANSFERS_MAX))
+            .map_err(|_| Error::invalid(format!("invalid {what}: {number}"))),
+    };
+    settings.max_concurrent_downloads = count(
+        "max-concurrent-downloads",
+        "max concurrent downloads",
+        settings.max_concurrent_downloads,
+    )?;
+    settings.max_concurrent_uploads = count(
+        "max-concurrent-uploads",
+        "max concurrent uploads",
+        settings.max_concurrent_uploads,
+    )?;
+    let attempts = match options.number("max-download-attempts") {
+        None => settings.max_download_attempts,
+        Some(number) => u32::try_from(number)
+            .ok()
+            .filter(|number| *number > 0)
+            .ok_or_else(|| Error::invalid(format!("invalid max download attempts: {number}")))?,
+    };
+    settings.max_download_attempts = attempts;
+    let in_file = options.map("proxies");
+    let proxy = |key: &str| {
+        let of_file = in_file.iter().find(|(name, _)| name == key);
+        let of_file = of_file.and_then(|(_, value)| value.as_str());
+        of_file
+            .or_else(|| options.text(key))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let proxies = Proxies {
+        http: proxy("http-proxy"),
+        https: proxy("https-proxy"),
+        no: proxy("no-proxy"),
+    };
+    settings.proxies = proxies.or_environment(|name| std::env::var(name).ok());
+    Ok(())
 }
 
 fn absolute(path: &Path) -> Result<std::path::PathBuf> {

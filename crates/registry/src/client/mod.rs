@@ -29,7 +29,7 @@ pub use patience::Patience;
 pub use proxy::Proxies;
 pub use search::SearchResult;
 pub use stream::BlobStream;
-pub use upload::{Source, Uploaded};
+pub use upload::{Content, Source, Uploaded};
 
 use endpoint::Endpoint;
 use failure::Failure;

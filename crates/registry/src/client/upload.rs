@@ -9,12 +9,11 @@ use super::failure::Failure;
 use super::request::{Ask, pause};
 use bytes::Bytes;
 use gantry_base::{Error, Result};
-use gantry_image::BlobReader;
 use gantry_oci::Digest;
 use gantry_oci::image::Descriptor;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::SeekFrom;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,8 +37,13 @@ pub enum Uploaded {
     Sent,
 }
 
+/// A blob that is here.
+pub trait Content: std::io::Read + std::io::Seek + Send {}
+
+impl<T: std::io::Read + std::io::Seek + Send> Content for T {}
+
 /// Opens a blob that is here; called again after a break.
-pub type Source = Arc<dyn Fn() -> Result<BlobReader> + Send + Sync>;
+pub type Source = Arc<dyn Fn() -> Result<Box<dyn Content>> + Send + Sync>;
 
 impl Repository {
     /// Whether the registry has a blob here.

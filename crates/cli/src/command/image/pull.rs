@@ -1,19 +1,14 @@
 //! `docker pull`, and the pull of an image that a new container needs.
 
 use crate::command::{Arity, Command};
-use crate::config_file::AuthConfig;
+use crate::credentials;
 use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Given};
 use crate::output;
 use crate::progress::{self, Target};
 use crate::session::{self, Session};
-use base64::Engine as _;
 use gantry_api::client::{Request, Response};
 use gantry_oci::Reference;
-use gantry_oci::reference::DEFAULT_DOMAIN;
-
-/// The name under which Docker keeps the credentials of its own registry.
-const HUB: &str = "https://index.docker.io/v1/";
 
 pub(crate) static COMMAND: Command = Command {
     group: "image",
@@ -106,86 +101,12 @@ async fn begin<'a>(
         .query("fromImage", reference.full_name())
         .query_if(!tag.is_empty(), "tag", &tag)
         .query_if(!platform.is_empty(), "platform", platform.to_lowercase());
-    let request = match credentials(session, &reference.domain)? {
-        Some(header) => request.header("x-registry-auth", header),
-        None => request,
+    let server = credentials::server_of(&reference.domain);
+    let credentials = credentials::get(session.config(), server)?;
+    let request = if credentials.is_empty() {
+        request
+    } else {
+        request.header("x-registry-auth", credentials.header())
     };
     Ok(session.client()?.send(request).await?)
-}
-
-/// The header with the credentials for a registry, where the configuration file has them.
-fn credentials(session: &Session, domain: &str) -> Outcome<Option<String>> {
-    let server = if domain == DEFAULT_DOMAIN {
-        HUB
-    } else {
-        domain
-    };
-    let auths = &session.config().auths;
-    let bare = |name: &str| {
-        let name = name
-            .trim_start_matches("https://")
-            .trim_start_matches("http://");
-        name.split('/').next().unwrap_or_default().to_owned()
-    };
-    let found = auths.get(server).or_else(|| {
-        auths
-            .iter()
-            .find(|(name, _)| bare(name) == bare(server))
-            .map(|(_, auth)| auth)
-    });
-    let Some(auth) = found else { return Ok(None) };
-    Ok(Some(header(auth, server)?))
-}
-
-fn header(auth: &AuthConfig, server: &str) -> Outcome<String> {
-    let mut fields = serde_json::Map::new();
-    if !auth.auth.is_empty() {
-        let decoded = base64::engine::general_purpose::STANDARD
-            .decode(&auth.auth)
-            .ok();
-        let text = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-        let (user, password) = text
-            .as_deref()
-            .and_then(|text| text.split_once(':'))
-            .ok_or_else(|| {
-                Failure::new(format!(
-                    "invalid auth configuration file: credentials of {server}"
-                ))
-            })?;
-        fields.insert("username".into(), user.into());
-        fields.insert("password".into(), password.trim_end_matches('\0').into());
-    }
-    fields.insert("serveraddress".into(), server.into());
-    for (name, token) in [
-        ("identitytoken", &auth.identity_token),
-        ("registrytoken", &auth.registry_token),
-    ] {
-        if !token.is_empty() {
-            fields.insert(name.into(), token.as_str().into());
-        }
-    }
-    let json = serde_json::Value::Object(fields).to_string();
-    Ok(base64::engine::general_purpose::URL_SAFE.encode(json))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_travel_as_url_safe_base64() {
-        let auth = AuthConfig {
-            auth: "bWU6c2VjcmV0".into(),
-            ..AuthConfig::default()
-        };
-        let header = header(&auth, "r.example").expect("is valid");
-        let json = base64::engine::general_purpose::URL_SAFE
-            .decode(header)
-            .expect("is base64");
-        let json: serde_json::Value = serde_json::from_slice(&json).expect("is JSON");
-        assert_eq!(
-            json,
-            serde_json::json!({"username": "me", "password": "secret", "serveraddress": "r.example"})
-        );
-    }
 }

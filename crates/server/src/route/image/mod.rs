@@ -37,16 +37,8 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/images/{}/get", transfer::save);
     route!(router, GET "/images/{}/history", history);
     route!(router, POST "/images/{}/tag", tag);
-    route!(router, POST "/images/{}/push", push);
+    route!(router, POST "/images/{}/push", registry::push);
     route!(router, DELETE "/images/{}", remove);
-}
-
-/// Text for what needs a registry.
-const NO_REGISTRY: &str = "registry access is not supported yet";
-
-async fn push(state: State, request: Request) -> Result<Response> {
-    state.engine.images.get(&request.name)?;
-    Err(Error::not_implemented(NO_REGISTRY))
 }
 
 async fn inspect(state: State, request: Request) -> Result<Response> {

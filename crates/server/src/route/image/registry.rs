@@ -15,7 +15,7 @@ use gantry_api::types::{
 };
 use gantry_base::{Error, ErrorKind, Result};
 use gantry_engine::image::types::Credentials;
-use gantry_engine::image::{Asker, PullOptions, TransferEvent};
+use gantry_engine::image::{Asker, PullOptions, PushOptions, TransferEvent};
 use gantry_oci::{Digest, Platform, Reference};
 use tokio::sync::mpsc;
 
@@ -51,6 +51,29 @@ pub(super) async fn pull(
     let (events, arriving) = mpsc::channel(EVENTS_MAX);
     let images = state.engine.images.clone();
     stream(arriving, async move { images.pull(options, events).await }).await
+}
+
+/// `POST /images/{name}/push`
+pub(super) async fn push(state: State, request: Request) -> Result<Response> {
+    let mut reference = Reference::parse(&request.name)?;
+    match request.query.get("tag") {
+        "" => {}
+        tag if gantry_oci::reference::tag_is_valid(tag) => reference.tag = Some(tag.to_owned()),
+        _ => return Err(Error::invalid("invalid tag format")),
+    }
+    let platform = if request.at_least(46) {
+        super::transfer::json_platform(&request)?
+    } else {
+        None
+    };
+    let options = PushOptions {
+        reference,
+        platform,
+        asker: asker(&request),
+    };
+    let (events, arriving) = mpsc::channel(EVENTS_MAX);
+    let images = state.engine.images.clone();
+    stream(arriving, async move { images.push(options, events).await }).await
 }
 
 /// Answers with the messages of some work.
