@@ -9,3 +9,4 @@ mod hijack;
 mod refusal;
 mod shape;
 mod signature;
+mod transfer;
