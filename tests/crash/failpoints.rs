@@ -1,9 +1,10 @@
 //! The daemon dies at each failpoint of create, start, exit, stop and remove; the next daemon settles it.
 
-use crate::support::{assert_port_is_free, failpoints, remove_all, run, serves};
+use crate::support::{IMAGE, assert_port_is_free, failpoints, remove_all, run, serves};
 use gantry_testkit::daemon::Daemon;
+use gantry_testkit::http::Client;
 use gantry_testkit::world;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A container that must live through everything.
@@ -11,6 +12,7 @@ const SURVIVOR_PORT: u16 = 18_001;
 /// The port of the container that the operations are done with.
 const PORT: u16 = 18_002;
 const VOLUME: &str = "subject-data";
+const NETWORK: &str = "subject-network";
 
 #[test]
 fn a_death_at_any_failpoint_leaves_nothing_and_loses_nothing() {
@@ -79,6 +81,9 @@ fn operations(daemon: &Daemon) {
             return;
         }
     }
+    if change_networks(&mut client).is_none() {
+        return;
+    }
     let volume = json!({"Name": VOLUME});
     if client
         .request("POST", "/volumes/create", Some(&volume))
@@ -88,6 +93,24 @@ fn operations(daemon: &Daemon) {
     }
     // The last step: the caller looks whether the daemon lives.
     let _ = client.request("DELETE", &format!("/volumes/{VOLUME}"), None);
+}
+
+/// A network is made, a running container is connected and disconnected, and all goes again. None if the daemon died on the way.
+fn change_networks(client: &mut Client) -> Option<()> {
+    let mut ask =
+        |method, path: &str, body: Option<Value>| client.request(method, path, body.as_ref()).ok();
+    let network = json!({"Name": NETWORK});
+    ask("POST", "/networks/create", Some(network))?;
+    let config = json!({"Image": IMAGE, "Cmd": ["serve"]});
+    ask("POST", "/containers/create?name=connected", Some(config))?;
+    ask("POST", "/containers/connected/start", None)?;
+    let container = json!({"Container": "connected"});
+    let path = |verb: &str| format!("/networks/{NETWORK}/{verb}");
+    ask("POST", &path("connect"), Some(container.clone()))?;
+    ask("POST", &path("disconnect"), Some(container))?;
+    ask("DELETE", "/containers/connected?force=1", None)?;
+    ask("DELETE", &format!("/networks/{NETWORK}"), None)?;
+    Some(())
 }
 
 fn pid_of(daemon: &Daemon, id: &str) -> i64 {
@@ -127,6 +150,8 @@ fn remove_others(daemon: &Daemon, survivor: &str, when: &str) {
     }
     let removed = client.request("DELETE", &format!("/volumes/{VOLUME}?force=1"), None);
     assert!(removed.is_ok(), "{when}: {removed:?}");
+    // Acknowledged or not: what is not listed must have left no bridge, which the daemon's leftovers would show.
+    drop(client.ask("DELETE", &format!("/networks/{NETWORK}"), None));
     let volumes = std::fs::read_dir(daemon.root().join("data/volumes"));
     let left: Vec<_> = volumes.expect("the daemon makes it").flatten().collect();
     assert!(left.is_empty(), "{when}: {left:?}");

@@ -205,11 +205,12 @@ impl Daemon {
             .flatten()
             .flatten();
         let links = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        found.extend(
-            links
-                .filter(|name| name.starts_with("veth"))
-                .map(|name| format!("link {name}")),
-        );
+        found.extend(links.filter_map(|name| match name.get(..3)? {
+            "vet" => Some(format!("link {name}")),
+            // Of a network that a user made.
+            "br-" => Some(format!("bridge {name}")),
+            _ => None,
+        }));
         for cgroup in self.cgroups() {
             let entries = std::fs::read_dir(&cgroup).into_iter().flatten().flatten();
             let children =

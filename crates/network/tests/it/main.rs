@@ -8,5 +8,6 @@ mod firewall;
 mod golden;
 mod host;
 mod port;
+mod resolver;
 mod speed;
 mod world;

@@ -1,0 +1,138 @@
+//! Networks that users make: commands and refusals, names, and changes of running containers.
+
+use crate::pair::Pair;
+use gantry_testkit::world;
+
+/// Of the tests' own subnets, so that neither daemon's pools matter.
+const SUBNET: &str = "--subnet 10.214.7.0/24";
+const OTHER: &str = "--subnet 10.214.8.0/24";
+
+#[test]
+fn commands() {
+    if !world::enter("network::commands") {
+        return;
+    }
+    let Some(pair) = Pair::start("net-cmd") else {
+        return;
+    };
+    remove(&pair, &["@a", "@b", "@c", "@d"]);
+    let shown = "--format '{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}} {{.EnableIPv6}} {{json .IPAM.Config}} {{json .Options}} {{json .Labels}}'";
+    pair.check(&[
+        (&format!("network create {SUBNET} --label k=v @a"), 0),
+        ("network create @a", 1),
+        (&format!("network create {SUBNET} @b"), 1),
+        (&format!("network create {OTHER} --gateway 10.214.8.9 --ip-range 10.214.8.128/25 --aux-address x=10.214.8.130 --internal -o com.docker.network.bridge.enable_icc=false @b"), 0),
+        (&format!("network inspect {shown} @a @b"), 0),
+        ("network inspect @nope", 1),
+        ("network create bridge", 1),
+        ("network create -d nosuch @c", 1),
+        ("network create -d host @c", 1),
+        ("network create --subnet 10.214.9.7/24 @c", 1),
+        ("network create --subnet 10.214.9.0/24 --gateway 10.214.10.1 @c", 1),
+        ("network create --gateway 10.214.9.1 @c", 1),
+        ("network create -o com.docker.network.driver.mtu=x @c", 1),
+        ("network create -o com.docker.network.bridge.gateway_mode_ipv4=isolated @c", 1),
+        ("network create --ipv4=false @c", 1),
+        ("network create --config-only --subnet 10.214.9.0/24 @c", 0),
+        ("network create --config-from @c @d", 0),
+        (&format!("network inspect {shown} @d"), 0),
+        ("network rm @c", 1),
+        ("network rm @d @c", 0),
+        ("network ls --filter name=@ --format '{{.Name}} {{.Driver}} {{.Internal}} {{.IPv6}} {{.Labels}}'", 0),
+        ("network ls -q --filter label=k=v --filter name=@", 0),
+        ("network ls --filter dangling=true --filter name=@ --format {{.Name}}", 0),
+        ("run -d --name @one --network @a IMAGE sleep 1000", 0),
+        ("network ls --filter dangling=true --filter name=@ --format {{.Name}}", 0),
+        ("network rm @a", 1),
+        ("rm -f @one", 0),
+        ("network rm @a @b @nope", 1),
+        ("network rm bridge", 1),
+        ("network rm -f @nope", 0),
+    ]);
+    pair.finish();
+}
+
+#[test]
+fn names() {
+    if !world::enter("network::names") {
+        return;
+    }
+    let Some(pair) = Pair::start("net-names") else {
+        return;
+    };
+    remove(&pair, &["@a", "@in"]);
+    pair.check(&[
+        (&format!("network create {SUBNET} @a"), 0),
+        (&format!("network create --internal {OTHER} @in"), 0),
+        ("run -d --name @one --network @a --ip 10.214.7.77 --network-alias web --mac-address 02:42:0a:00:00:99 IMAGE sleep 1000", 0),
+        ("run -d --name @two --network @a --link @one:friend --dns-search x.example --dns-option ndots:2 IMAGE sleep 1000", 0),
+        ("inspect --format '{{json .NetworkSettings.Networks}}' @one", 0),
+        ("exec @one cat /etc/hosts /etc/resolv.conf", 0),
+        ("exec @two cat /etc/resolv.conf", 0),
+        ("exec @two nslookup -type=a @one", 0),
+        ("exec @two nslookup -type=a web", 0),
+        ("exec @two nslookup -type=a web.@a", 0),
+        ("exec @two nslookup -type=a friend", 0),
+        ("exec @one nslookup -type=aaaa @two", 0),
+        ("exec @two nslookup 10.214.7.77", 0),
+        ("exec @two ping -c1 -W5 -q 10.214.7.77 -s 1", 0),
+        // Port 53 stays the container's.
+        ("exec @two timeout 1 nc -l -p 53", 143),
+        ("run --rm --network @in IMAGE nslookup -type=a nosuch.example", 1),
+        ("run --rm --network @a --ip 10.214.7.77 IMAGE true", 125),
+        ("run --rm --network @a --ip 10.214.9.77 IMAGE true", 125),
+        ("run --rm --network @nope IMAGE true", 125),
+        ("rename @one @uno", 0),
+        ("exec @two nslookup -type=a @uno", 0),
+        ("rm -f @uno @two", 0),
+        ("network rm @a @in", 0),
+    ]);
+    pair.finish();
+}
+
+#[test]
+fn changes() {
+    if !world::enter("network::changes") {
+        return;
+    }
+    let Some(pair) = Pair::start("net-change") else {
+        return;
+    };
+    remove(&pair, &["@a", "@b"]);
+    let routes = "exec @one sh -c 'ip -4 route | sort; ip -4 -o address | sed s/.*inet//'";
+    pair.check(&[
+        (&format!("network create {SUBNET} @a"), 0),
+        (&format!("network create {OTHER} @b"), 0),
+        ("run -d --name @one --network @b IMAGE sleep 1000", 0),
+        ("network connect --alias foo --ip 10.214.7.9 @a @one", 0),
+        (routes, 0),
+        ("exec @one cat /etc/hosts", 0),
+        ("exec @one nslookup -type=a foo", 0),
+        ("inspect --format '{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{$v.IPAddress}} {{$v.Gateway}} {{json $v.IPAMConfig}} {{$v.Aliases}} {{len $v.DNSNames}};{{end}}' @one", 0),
+        ("network connect @a @one", 1),
+        ("network connect host @one", 1),
+        ("network connect @nope @one", 1),
+        ("network connect @a @nope", 1),
+        ("restart -t 0 @one", 0),
+        ("exec @one nslookup -type=a foo", 0),
+        ("network disconnect @a @one", 0),
+        (routes, 0),
+        ("exec @one cat /etc/hosts", 0),
+        ("network disconnect @a @one", 1),
+        ("stop -t 0 @one", 0),
+        ("network connect @a @one", 0),
+        ("network disconnect @b @one", 0),
+        ("start @one", 0),
+        (routes, 0),
+        ("rm -f @one", 0),
+        ("network rm @a @b", 0),
+    ]);
+    pair.finish();
+}
+
+/// What an earlier run of the test left on the peer.
+fn remove(pair: &Pair, names: &[&str]) {
+    let mut words = vec!["network", "rm", "-f"];
+    words.extend(names);
+    pair.both(&words, b"");
+}
