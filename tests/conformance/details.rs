@@ -116,3 +116,42 @@ fn events() {
     }
     pair.finish();
 }
+
+#[test]
+fn stats() {
+    if !world::enter("details::stats") {
+        return;
+    }
+    let Some(pair) = Pair::start("stats") else {
+        return;
+    };
+    let shown = "stats --no-stream --format '{{.Name}} {{.PIDs}} {{.MemUsage}}'";
+    pair.check(&[("run -d --name @a -m 64m IMAGE sleep 1000", 0)]);
+    let words: Vec<&str> = shown
+        .split('\'')
+        .flat_map(|part| {
+            let is_format = part.starts_with("{{");
+            if is_format {
+                vec![part]
+            } else {
+                part.split_whitespace().collect()
+            }
+        })
+        .chain(["@a"])
+        .collect();
+    for finished in pair.both(&words, b"") {
+        // How much is used differs; the limit does not.
+        let line = finished.ok();
+        let name = pair.name("a");
+        assert!(
+            line.starts_with(&format!("{name} 1 ")) && line.ends_with("/ 64MiB"),
+            "{line}"
+        );
+    }
+    pair.check(&[
+        ("stop -t 0 @a", 0),
+        (&format!("{shown} @a"), 0),
+        ("stats --no-stream @nosuch", 1),
+    ]);
+    pair.finish();
+}

@@ -13,6 +13,7 @@ mod image;
 mod mount;
 mod network;
 mod registry;
+mod stats;
 mod system;
 mod volume;
 
@@ -25,6 +26,7 @@ pub use image::*;
 pub use mount::*;
 pub use network::*;
 pub use registry::*;
+pub use stats::*;
 pub use system::*;
 pub use volume::*;
 

@@ -24,6 +24,7 @@ mod size;
 pub(crate) mod spec;
 mod spec_devices;
 mod start;
+pub mod stats;
 mod top;
 mod verbs;
 pub mod view;

@@ -12,12 +12,9 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Serve<State>); 12] = [
+const ABSENT: [(Method, &str, Serve<State>); 11] = [
     (Method::GET, "/containers/{}/changes", |_, _| {
         refuse("docker diff")
-    }),
-    (Method::GET, "/containers/{}/stats", |_, _| {
-        refuse("docker stats")
     }),
     (Method::POST, "/containers/{}/update", |_, _| {
         refuse("docker update")

@@ -8,6 +8,7 @@ mod host_config;
 mod inspect;
 mod list;
 mod logs;
+mod stats;
 
 pub(super) use list::usage;
 
@@ -49,6 +50,7 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/containers/{}/archive", archive::get);
     route!(router, PUT "/containers/{}/archive", archive::put);
     route!(router, GET "/containers/{}/export", archive::export);
+    route!(router, GET "/containers/{}/stats", stats::stats);
     route!(router, DELETE "/containers/{}", remove);
 }
 
