@@ -274,6 +274,10 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
+        if self.arrived_bytes() == 0 && self.size_bytes > 0 {
+            // Nothing to go on with. What stays after a failure is swept when the store is opened next.
+            drop(self.forget());
+        }
         self.shared.partials.open().remove(&self.digest);
     }
 }

@@ -118,17 +118,42 @@ impl Images {
             format!("Pulling from {}", repository.path()),
         )
         .await;
-        let is_newer = !self.has(reference, &documents);
-        if is_newer {
-            let wanted = self
-                .fetch_layers(repository, &documents, &lease, events)
-                .await?;
+        let is_newer = !self.leads_to(reference, &image);
+        if is_newer || !self.has(reference, &documents) {
+            // An image that is here needs no layers, whatever they are compressed with there.
+            let wanted = if self.holds(&image, &documents, &lease)? {
+                Vec::new()
+            } else {
+                self.fetch_layers(repository, &documents, &lease, events)
+                    .await?
+            };
             self.commit(documents, &wanted, reference, lease).await?;
         }
         self.record_signature(image, signature).await?;
         tell(events, "", format!("Digest: {target}")).await;
         self.publish("pull", &reference.familiar(), &reference.familiar());
         Ok(is_newer)
+    }
+
+    /// Whether this name leads to this image.
+    fn leads_to(&self, reference: &Reference, image: &ImageId) -> bool {
+        let named = self.store.named(reference);
+        named.is_some_and(|named| {
+            named.image == *image || named.variants.iter().any(|variant| variant.image == *image)
+        })
+    }
+
+    /// Whether the image is here with all its layers; the lease then keeps them.
+    fn holds(&self, image: &ImageId, documents: &Documents, lease: &Lease) -> Result<bool> {
+        if self.store.config_bytes(image).is_err() {
+            return Ok(false);
+        }
+        for diff_id in &documents.diff_ids {
+            if lease.layer_of_blob(diff_id)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether this name already stands for exactly this.
