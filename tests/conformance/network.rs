@@ -1,11 +1,9 @@
 //! Networks that users make: commands and refusals, names, and changes of running containers.
+//!
+//! Each test has subnets of its own, as all share the peer, and neither daemon's pools matter then.
 
 use crate::pair::Pair;
 use gantry_testkit::world;
-
-/// Of the tests' own subnets, so that neither daemon's pools matter.
-const SUBNET: &str = "--subnet 10.214.7.0/24";
-const OTHER: &str = "--subnet 10.214.8.0/24";
 
 #[test]
 fn commands() {
@@ -18,10 +16,10 @@ fn commands() {
     remove(&pair, &["@a", "@b", "@c", "@d"]);
     let shown = "--format '{{.Name}} {{.Driver}} {{.Scope}} {{.Internal}} {{.EnableIPv6}} {{json .IPAM.Config}} {{json .Options}} {{json .Labels}}'";
     pair.check(&[
-        (&format!("network create {SUBNET} --label k=v @a"), 0),
+        ("network create --subnet 10.214.7.0/24 --label k=v @a", 0),
         ("network create @a", 1),
-        (&format!("network create {SUBNET} @b"), 1),
-        (&format!("network create {OTHER} --gateway 10.214.8.9 --ip-range 10.214.8.128/25 --aux-address x=10.214.8.130 --internal -o com.docker.network.bridge.enable_icc=false @b"), 0),
+        ("network create --subnet 10.214.7.0/24 @b", 1),
+        ("network create --subnet 10.214.8.0/24 --gateway 10.214.8.9 --ip-range 10.214.8.128/25 --aux-address x=10.214.8.130 --internal -o com.docker.network.bridge.enable_icc=false @b", 0),
         (&format!("network inspect {shown} @a @b"), 0),
         ("network inspect @nope", 1),
         ("network create bridge", 1),
@@ -42,7 +40,8 @@ fn commands() {
         ("network ls -q --filter label=k=v --filter name=@", 0),
         ("network ls --filter dangling=true --filter name=@ --format {{.Name}}", 0),
         ("run -d --name @one --network @a IMAGE sleep 1000", 0),
-        ("network ls --filter dangling=true --filter name=@ --format {{.Name}}", 0),
+        // No list of dangling ones here: dockerd calls every network so that a user made.
+
         ("network rm @a", 1),
         ("rm -f @one", 0),
         ("network rm @a @b @nope", 1),
@@ -62,25 +61,25 @@ fn names() {
     };
     remove(&pair, &["@a", "@in"]);
     pair.check(&[
-        (&format!("network create {SUBNET} @a"), 0),
-        (&format!("network create --internal {OTHER} @in"), 0),
-        ("run -d --name @one --network @a --ip 10.214.7.77 --network-alias web --mac-address 02:42:0a:00:00:99 IMAGE sleep 1000", 0),
-        ("run -d --name @two --network @a --link @one:friend --dns-search x.example --dns-option ndots:2 IMAGE sleep 1000", 0),
+        ("network create --subnet 10.214.17.0/24 @a", 0),
+        ("network create --internal --subnet 10.214.18.0/24 @in", 0),
+        ("run -d --name @one --network @a --ip 10.214.17.77 --network-alias web --mac-address 02:42:0a:00:00:99 IMAGE sleep 1000", 0),
+        ("run -d --name @two --network @a --link @one:friend IMAGE sleep 1000", 0),
         ("inspect --format '{{json .NetworkSettings.Networks}}' @one", 0),
         ("exec @one cat /etc/hosts /etc/resolv.conf", 0),
-        ("exec @two cat /etc/resolv.conf", 0),
+        ("run --rm --network @a --dns-search x.example --dns-option ndots:2 --dns 10.255.255.53 IMAGE cat /etc/resolv.conf", 0),
         ("exec @two nslookup -type=a @one", 0),
         ("exec @two nslookup -type=a web", 0),
         ("exec @two nslookup -type=a web.@a", 0),
         ("exec @two nslookup -type=a friend", 0),
         ("exec @one nslookup -type=aaaa @two", 0),
-        ("exec @two nslookup 10.214.7.77", 0),
-        ("exec @two ping -c1 -W5 -q 10.214.7.77 -s 1", 0),
+        ("exec @two nslookup 10.214.17.77", 0),
+        ("exec @two ping -c1 -W5 -q 10.214.17.77 -s 1", 0),
         // Port 53 stays the container's.
-        ("exec @two timeout 1 nc -l -p 53", 143),
+        ("exec @two sh -c 'timeout 1 nc -l -p 53 2>/dev/null'", 143),
         ("run --rm --network @in IMAGE nslookup -type=a nosuch.example", 1),
-        ("run --rm --network @a --ip 10.214.7.77 IMAGE true", 125),
-        ("run --rm --network @a --ip 10.214.9.77 IMAGE true", 125),
+        ("run --rm --network @a --ip 10.214.17.77 IMAGE true", 125),
+        ("run --rm --network @a --ip 10.214.19.77 IMAGE true", 125),
         ("run --rm --network @nope IMAGE true", 125),
         ("rename @one @uno", 0),
         ("exec @two nslookup -type=a @uno", 0),
@@ -101,10 +100,10 @@ fn changes() {
     remove(&pair, &["@a", "@b"]);
     let routes = "exec @one sh -c 'ip -4 route | sort; ip -4 -o address | sed s/.*inet//'";
     pair.check(&[
-        (&format!("network create {SUBNET} @a"), 0),
-        (&format!("network create {OTHER} @b"), 0),
+        ("network create --subnet 10.214.27.0/24 @a", 0),
+        ("network create --subnet 10.214.28.0/24 @b", 0),
         ("run -d --name @one --network @b IMAGE sleep 1000", 0),
-        ("network connect --alias foo --ip 10.214.7.9 @a @one", 0),
+        ("network connect --alias foo --ip 10.214.27.9 @a @one", 0),
         (routes, 0),
         ("exec @one cat /etc/hosts", 0),
         ("exec @one nslookup -type=a foo", 0),
@@ -123,7 +122,7 @@ fn changes() {
         ("network connect @a @one", 0),
         ("network disconnect @b @one", 0),
         ("start @one", 0),
-        (routes, 0),
+        ("exec @one sh -c 'ip -4 route | sort | sed s/eth[0-9]//'", 0),
         ("rm -f @one", 0),
         ("network rm @a @b", 0),
     ]);

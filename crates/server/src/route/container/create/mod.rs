@@ -235,7 +235,8 @@ fn refuse_unsupported(config: &ContainerConfig, host: &HostConfig) -> Result<()>
     refuse(&[
         ("NetworkDisabled", config.network_disabled),
         ("VolumesFrom", given(&host.volumes_from)),
-        ("Links", given(&host.links)),
+        // On networks with names a link is one more name, which the endpoint's settings carry.
+        ("Links", given(&host.links) && !network::has_names(host)),
         ("StorageOpt", !host.storage_opt.is_empty()),
         ("Cgroup", !host.cgroup.is_empty()),
         (

@@ -57,6 +57,12 @@ pub(super) fn check(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     Ok(())
 }
 
+/// Whether the first network of a request is one that a user made.
+pub(super) fn has_names(host: &HostConfig) -> bool {
+    let mode = host.network_mode.as_str();
+    !matches!(mode, "" | "default" | "bridge" | "host" | "none") && !mode.starts_with("container:")
+}
+
 /// The network of a request.
 pub(super) fn convert(
     config: &ContainerConfig,
