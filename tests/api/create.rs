@@ -122,10 +122,6 @@ fn what_is_not_supported_is_refused_by_name() {
             json!({"HostConfig": {"KernelMemoryTCP": 5}}),
         ),
         ("UsernsMode", json!({"HostConfig": {"UsernsMode": "x"}})),
-        (
-            "Healthcheck",
-            json!({"Healthcheck": {"Test": ["CMD", "x"]}}),
-        ),
         ("NetworkDisabled", json!({"NetworkDisabled": true})),
     ] {
         let answer = ours

@@ -258,8 +258,8 @@ fn a_client_that_does_not_read_does_not_block_the_shim() {
         "told after {:?}",
         start.elapsed()
     );
-    // It still gets what was waiting for it, and then the end.
-    assert!(stuck.rest().len() > 1024 * 1024);
+    // It still gets what was waiting for it in its socket and in the pipe, and then the end.
+    assert!(stuck.rest().len() > 128 * 1024);
     shim.is_gone();
 }
 

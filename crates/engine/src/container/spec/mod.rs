@@ -483,8 +483,10 @@ mod tests {
         };
         let low_ports = "net.ipv4.ip_unprivileged_port_start";
         assert_eq!(sysctl(&config, Sharing::New)[low_ports], "0");
-        assert!(sysctl(&config, Sharing::Host).is_empty());
-        assert!(sysctl(&config, Sharing::Joined).is_empty());
+        for (mode, network) in [("host", Sharing::Host), ("container:x", Sharing::Joined)] {
+            config.network.mode = mode.into();
+            assert!(sysctl(&config, network).is_empty(), "{mode}");
+        }
         config
             .security
             .sysctls
