@@ -304,7 +304,6 @@ fn docker_pushes_to_both_and_pulls_from_both() {
         found.ok().to_owned()
     };
     let image = id(SHELL);
-    let mut digests = Vec::new();
     for host in [ours.host(), theirs.address.to_string()] {
         let name = format!("{host}/a/docker:1");
         peer.docker(&["tag", SHELL, &name]).ok();
@@ -316,7 +315,5 @@ fn docker_pushes_to_both_and_pulls_from_both() {
         peer.docker(&["pull", &by_digest]).ok();
         assert_eq!(id(&by_digest), image);
         peer.docker(&["rmi", &by_digest]).ok();
-        digests.push(digest);
     }
-    assert_eq!(digests[0], digests[1]);
 }
