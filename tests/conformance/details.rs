@@ -71,7 +71,7 @@ fn network() {
         ("run --rm --sysctl net.ipv6.conf.default.disable_ipv6=1 IMAGE sh -c 'wc -l < /etc/hosts'", 0),
     ]);
     // The endpoint's name and ID are in between.
-    let twice = "run --rm --name @twice -p 18123:80 -p 18123:81 IMAGE true";
+    let twice = "run --rm --name @twice -p 0.0.0.0:18123:80 -p 0.0.0.0:18123:81 IMAGE true";
     let words: Vec<&str> = twice.split(' ').collect();
     for finished in pair.both(&words, b"") {
         assert_eq!(finished.code, 125, "{finished:?}");
