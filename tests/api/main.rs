@@ -3,6 +3,7 @@
 //! Needs root and `GANTRY_PEER_SOCKET`; without them each test says so and passes. What is not supported yet, and so differs, is
 //! listed with what ours answers instead; such a line fails once it is no longer true.
 
+mod bad_registry;
 mod both;
 mod create;
 mod hijack;

@@ -3,8 +3,9 @@
 //! [`world`] gives a test its own network and mounts, [`daemon`] runs our daemon in it, [`peer`] is a real dockerd to compare
 //! with. [`program`] runs command lines, [`terminal`] runs them in a pseudo-terminal, [`http`] asks a daemon without any;
 //! [`image`] and [`tar`] make images out of nothing, [`debian`] makes a real one, [`lan`] is another host, and
-//! [`registry`] is a registry to pull from.
+//! [`registry`] is a registry to pull from, [`bad_registry`] one that misbehaves.
 
+pub mod bad_registry;
 pub mod daemon;
 pub mod debian;
 pub mod http;
