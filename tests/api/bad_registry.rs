@@ -92,7 +92,14 @@ impl Bench {
 }
 
 fn pull(client: &mut Client, registry: &BadRegistry) -> Result<String, String> {
-    let path = format!("/images/create?fromImage={}/{NAME}&tag=1", registry.host());
+    pull_tag(client, registry, "1")
+}
+
+fn pull_tag(client: &mut Client, registry: &BadRegistry, tag: &str) -> Result<String, String> {
+    let path = format!(
+        "/images/create?fromImage={}/{NAME}&tag={tag}",
+        registry.host()
+    );
     let answer = client.request("POST", &path, None)?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let last = text
@@ -112,6 +119,11 @@ fn answer(status: u16, headers: &[(&'static str, &str)]) -> Act {
     Act::Answer(status, headers.collect(), Vec::new())
 }
 
+fn another_range() -> Act {
+    let range = ("Content-Range", "bytes 0-9/*".to_owned());
+    Act::Answer(206, vec![range], vec![7; 10])
+}
+
 #[test]
 fn what_passes_is_waited_for_and_taken_up_again() {
     if !world::enter("bad_registry::what_passes_is_waited_for_and_taken_up_again") {
@@ -129,10 +141,16 @@ fn what_passes_is_waited_for_and_taken_up_again() {
     bench.succeeds("no ranges", move |ask| {
         on_layer(ask, Act::IgnoreRange(None))
     });
-    bench.succeeds("503 on everything, twice", |ask| match ask.before {
-        0 | 1 => answer(503, &[]),
-        _ => Act::Serve,
+    bench.succeeds("no ranges after a break", move |ask| {
+        let whole = if ask.before == 0 { Some(100_000) } else { None };
+        on_layer(ask, Act::IgnoreRange(whole))
     });
+    for status in [500, 502, 503, 504] {
+        bench.succeeds("5xx on everything, twice", move |ask| match ask.before {
+            0 | 1 => answer(status, &[]),
+            _ => Act::Serve,
+        });
+    }
     bench.succeeds("429 on everything, once", |ask| match ask.before {
         0 => answer(429, &[("Retry-After", "1")]),
         _ => Act::Serve,
@@ -171,6 +189,31 @@ fn what_does_not_pass_is_told() {
             _ => Act::Serve,
         },
     );
+    let lying = BadRegistry::start(LAYER_BYTES, |ask| match ask.what {
+        What::Manifest => Act::Garble,
+        _ => Act::Serve,
+    });
+    let digest = lying.manifest_digest().to_string();
+    let end = pull_tag(&mut bench.daemon.client(), &lying, &digest);
+    let text = "manifest verification failed for digest";
+    assert!(
+        end.as_ref().is_err_and(|error| error.contains(text)),
+        "another manifest: {end:?}"
+    );
+    // What came in order stays for a pull from a registry that does not lie, and goes with it.
+    let registry = BadRegistry::start_seeded(2, LAYER_BYTES, move |ask| match ask.before {
+        0 => on_layer(ask, Act::Cut(100_000)),
+        _ => on_layer(ask, another_range()),
+    });
+    let end = bench.pull(&registry);
+    let text = "where bytes 100000-";
+    assert!(
+        end.as_ref().is_err_and(|error| error.contains(text)),
+        "another range: {end:?}"
+    );
+    let good = BadRegistry::start_seeded(2, LAYER_BYTES, |_| Act::Serve);
+    bench.succeeds_from("the right range", &good);
+    assert_eq!(good.layer_bytes_sent(), good.layer_bytes() - 100_000);
     let text = "to an address that only this machine reaches";
     bench.fails("redirect to metadata", text, move |ask| {
         on_layer(ask, answer(307, &[("Location", "http://169.254.169.254/")]))
@@ -247,6 +290,36 @@ fn challenge() -> Act {
             "Bearer realm=\"@/token\",service=\"bad\"",
         )],
     )
+}
+
+#[test]
+fn a_large_layer_comes_in_ranges_at_one_time() {
+    if !world::enter("bad_registry::a_large_layer_comes_in_ranges_at_one_time") {
+        return;
+    }
+    let bench = Bench::new("bad-ranges");
+    let busy = Arc::new(AtomicU64::new(0));
+    let most = Arc::new(AtomicU64::new(0));
+    let seen = most.clone();
+    let registry = BadRegistry::start(72 << 20, move |ask| {
+        if ask.what != What::Layer {
+            return Act::Serve;
+        }
+        let others = busy.fetch_add(1, Ordering::SeqCst);
+        seen.fetch_max(others + 1, Ordering::SeqCst);
+        // Long enough for another range to be asked for.
+        std::thread::sleep(Duration::from_millis(300));
+        busy.fetch_sub(1, Ordering::SeqCst);
+        // Each range breaks off once.
+        match ask.range {
+            Some((start, end)) if (end - start) > (4 << 20) => Act::Cut(3 << 20),
+            _ => Act::Serve,
+        }
+    });
+    bench.succeeds_from("large", &registry);
+    assert!(most.load(Ordering::SeqCst) > 1, "one range after the other");
+    let (sent, all) = (registry.layer_bytes_sent(), registry.layer_bytes());
+    assert!(sent * 10 <= all * 11, "{sent} bytes for {all}");
 }
 
 #[test]

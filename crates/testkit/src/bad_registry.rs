@@ -45,6 +45,8 @@ pub struct Ask {
     pub authorization: String,
     /// Its whole path.
     pub path: String,
+    /// First and last byte asked for, if not all.
+    pub range: Option<(usize, usize)>,
 }
 
 /// What is done about it.
@@ -60,6 +62,8 @@ pub enum Act {
     Reset(usize),
     /// Likewise, and then nothing for this time.
     Stall(usize, Duration),
+    /// Likewise, and then one byte after each such pause.
+    Drip(usize, Duration),
     /// Other bytes of the same length.
     Garble,
     /// The whole, whatever range is asked for.
@@ -79,6 +83,8 @@ struct Shared {
     manifest: Vec<u8>,
     config: Vec<u8>,
     layer: Vec<u8>,
+    config_digest: String,
+    layer_digest: String,
     counts: Mutex<HashMap<String, u64>>,
     layer_bytes_sent: AtomicU64,
     is_ending: AtomicBool,
@@ -129,6 +135,8 @@ impl BadRegistry {
         let shared = Arc::new(Shared {
             script: Box::new(script),
             manifest: manifest.to_string().into_bytes(),
+            config_digest: digest_of(&config),
+            layer_digest: digest_of(&layer),
             config,
             layer,
             counts: Mutex::default(),
@@ -156,6 +164,17 @@ impl BadRegistry {
     /// Bytes of the layer that went out, however often.
     pub fn layer_bytes_sent(&self) -> u64 {
         self.shared.layer_bytes_sent.load(Ordering::Relaxed)
+    }
+    /// Digest of the manifest.
+    pub fn manifest_digest(&self) -> Digest {
+        Digest::of(&self.shared.manifest)
+    }
+    /// Digest of the layer.
+    ///
+    /// # Panics
+    /// Never: it was made from a digest.
+    pub fn layer_digest(&self) -> Digest {
+        Digest::parse(&self.shared.layer_digest).expect("is one")
     }
     /// Bytes of the layer.
     pub fn layer_bytes(&self) -> u64 {
@@ -220,6 +239,7 @@ impl Shared {
             before,
             authorization,
             path,
+            range,
         });
         if let Act::Answer(status, headers, body) = act {
             let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
@@ -255,7 +275,9 @@ impl Shared {
         );
         stream.write_all(head.as_bytes())?;
         let until = match act {
-            Act::Cut(until) | Act::Reset(until) | Act::Stall(until, _) => until,
+            Act::Cut(until) | Act::Reset(until) | Act::Stall(until, _) | Act::Drip(until, _) => {
+                until
+            }
             Act::IgnoreRange(until) => until.unwrap_or(length),
             _ => length,
         };
@@ -271,6 +293,12 @@ impl Shared {
         }
         match act {
             Act::Stall(_, pause) => std::thread::sleep(pause),
+            Act::Drip(_, pause) => {
+                for byte in &part[until..] {
+                    std::thread::sleep(pause);
+                    stream.write_all(&[*byte])?;
+                }
+            }
             // A reset takes what the other side has not read: it has to have read it.
             Act::Reset(_) => {
                 std::thread::sleep(Duration::from_millis(100));
@@ -285,9 +313,9 @@ impl Shared {
         let name = path.rsplit('/').next().unwrap_or_default();
         if path.contains("/manifests/") {
             (What::Manifest, MANIFEST, &self.manifest)
-        } else if name == digest_of(&self.config) {
+        } else if name == self.config_digest {
             (What::Config, "application/octet-stream", &self.config)
-        } else if name == digest_of(&self.layer) || path.starts_with("/elsewhere") {
+        } else if name == self.layer_digest || path.starts_with("/elsewhere") {
             (What::Layer, "application/octet-stream", &self.layer)
         } else if path.starts_with("/token") {
             (What::Token, "application/json", &self.config)

@@ -1,4 +1,5 @@
-//! The registry over its protocol, with a client that is not ours: uploads, downloads, lists, garbage, access, bounds.
+//! The registry over its protocol, with a client that is not ours: uploads, downloads, lists, garbage, access, bounds;
+//! and our client's patience with another one.
 
 mod access;
 mod cache;
@@ -7,4 +8,5 @@ mod garbage;
 mod image;
 mod limits;
 mod listing;
+mod patience;
 mod upload;
