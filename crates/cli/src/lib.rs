@@ -19,6 +19,7 @@ mod listing;
 mod output;
 mod parse;
 mod progress;
+mod prune;
 mod session;
 mod shape;
 mod stream;

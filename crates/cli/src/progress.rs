@@ -50,6 +50,13 @@ pub(crate) enum Target {
     Nowhere,
 }
 
+impl Target {
+    /// This one, or with `--quiet` none.
+    pub(crate) const fn unless(self, quiet: bool) -> Self {
+        if quiet { Self::Nowhere } else { self }
+    }
+}
+
 /// Shows the messages of an answer until its end.
 ///
 /// # Errors

@@ -3,13 +3,9 @@
 use super::confirm;
 use crate::command::{Arity, Command};
 use crate::failure::Outcome;
-use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::format::{float, human_size};
-use crate::output;
+use crate::prune::{print_names, print_reclaimed, prune};
 use crate::session::Session;
-use gantry_api::client::Request;
-use gantry_api::types::ContainersPruneReport;
 
 pub(crate) static COMMAND: Command = Command {
     group: "container",
@@ -38,25 +34,17 @@ fn run(session: &Session, given: &Given) -> Outcome {
     }
     let mut filters = session.config().prune_filters.clone();
     filters.extend_from_slice(given.list("filter"));
-    let filters = filter::to_query(&filters);
     let client = session.client()?;
     session.block_on(async {
-        let request =
-            Request::post("/containers/prune").query_if(!filters.is_empty(), "filters", &filters);
-        let report: ContainersPruneReport = client.send(request).await?.json().await?;
-        let deleted = report.containers_deleted.unwrap_or_default();
-        if !deleted.is_empty() {
-            output::print_line(&format!("Deleted Containers:\n{}\n", deleted.join("\n")));
-        }
-        let reclaimed = if deleted.is_empty() {
+        let report = prune(client, "/containers/prune", &filters).await?;
+        let deleted = report.get("ContainersDeleted");
+        print_names("Deleted Containers:", deleted);
+        let reclaimed = if deleted.list().is_empty() {
             0
         } else {
-            i64::try_from(report.space_reclaimed).unwrap_or(0)
+            report.get("SpaceReclaimed").integer()
         };
-        output::print_line(&format!(
-            "Total reclaimed space: {}",
-            human_size(float(reclaimed))
-        ));
+        print_reclaimed(reclaimed);
         Ok(())
     })
 }

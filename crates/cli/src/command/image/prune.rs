@@ -3,13 +3,9 @@
 use crate::command::container::confirm;
 use crate::command::{Arity, Command};
 use crate::failure::Outcome;
-use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::format::{float, human_size};
-use crate::output;
+use crate::prune::{print_images, print_reclaimed, prune};
 use crate::session::Session;
-use crate::template::Value;
-use gantry_api::client::Request;
 
 pub(crate) static COMMAND: Command = Command {
     group: "image",
@@ -48,27 +44,17 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let mut filters = given.list("filter").to_vec();
     filters.push(format!("dangling={}", !all));
     filters.extend(session.config().prune_filters.iter().cloned());
-    let request = Request::post("/images/prune").query("filters", filter::to_query(&filters));
     let client = session.client()?;
     session.block_on(async {
-        let report = Value::from_json(&client.send(request).await?.bytes().await?)?;
-        let deleted = report.get("ImagesDeleted").list();
-        if !deleted.is_empty() {
-            let lines = deleted.iter().map(|one| match one.get("Untagged").str() {
-                "" => format!("deleted: {}\n", one.get("Deleted").str()),
-                name => format!("untagged: {name}\n"),
-            });
-            output::print_line(&format!("Deleted Images:\n{}", lines.collect::<String>()));
-        }
-        let reclaimed = if deleted.is_empty() {
+        let report = prune(client, "/images/prune", &filters).await?;
+        let deleted = report.get("ImagesDeleted");
+        print_images(deleted);
+        let reclaimed = if deleted.list().is_empty() {
             0
         } else {
             report.get("SpaceReclaimed").integer()
         };
-        output::print_line(&format!(
-            "Total reclaimed space: {}",
-            human_size(float(reclaimed))
-        ));
+        print_reclaimed(reclaimed);
         Ok(())
     })
 }

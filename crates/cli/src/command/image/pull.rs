@@ -1,8 +1,9 @@
 //! `docker pull`, and the pull of an image that a new container needs.
 
+use super::named;
 use crate::command::{Arity, Command};
 use crate::credentials;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::flag::{Flag, Given};
 use crate::output;
 use crate::progress::{self, Target};
@@ -35,32 +36,10 @@ fn flags() -> Vec<Flag> {
 }
 
 fn run(session: &Session, given: &Given) -> Outcome {
-    let name = given.arguments[0].as_str();
-    let reference = Reference::parse(name)?;
-    let (all, quiet) = (given.bool("all-tags"), given.bool("quiet"));
-    let is_named_fully = reference.tag.is_some() || reference.digest.is_some();
-    if all && is_named_fully {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    let reference = if all {
-        reference
-    } else {
-        reference.with_default_tag()
-    };
-    if !all && !is_named_fully && !quiet {
-        output::print_line("Using default tag: latest");
-    }
+    let (reference, quiet) = (named(given)?, given.bool("quiet"));
     session.block_on(async {
         let answer = begin(session, &reference, &session::platform(given)).await?;
-        progress::show(
-            answer,
-            if quiet {
-                Target::Nowhere
-            } else {
-                Target::Stdout
-            },
-        )
-        .await?;
+        progress::show(answer, Target::Stdout.unless(quiet)).await?;
         output::print_line(&reference.to_string());
         Ok(())
     })
@@ -75,15 +54,7 @@ pub(crate) async fn pull_for_container(
 ) -> Outcome {
     let reference = Reference::parse(image)?.with_default_tag();
     let answer = begin(session, &reference, platform).await?;
-    progress::show(
-        answer,
-        if quiet {
-            Target::Nowhere
-        } else {
-            Target::Stderr
-        },
-    )
-    .await
+    progress::show(answer, Target::Stderr.unless(quiet)).await
 }
 
 async fn begin<'a>(

@@ -1,15 +1,14 @@
 //! `docker push`
 
-use super::platform_query;
+use super::{named, platform_query};
 use crate::command::{Arity, Command};
 use crate::credentials;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::flag::{Flag, Given};
 use crate::output;
 use crate::progress::{self, Target};
 use crate::session::Session;
 use gantry_api::client::{Request, path};
-use gantry_oci::Reference;
 
 pub(crate) static COMMAND: Command = Command {
     group: "image",
@@ -36,24 +35,11 @@ fn flags() -> Vec<Flag> {
 }
 
 fn run(session: &Session, given: &Given) -> Outcome {
-    let reference = Reference::parse(&given.arguments[0])?;
-    let (all, quiet) = (given.bool("all-tags"), given.bool("quiet"));
-    let is_named_fully = reference.tag.is_some() || reference.digest.is_some();
-    if all && is_named_fully {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
     let platform = match given.text("platform") {
         "" => String::new(),
         text => platform_query(text)?,
     };
-    let reference = if all {
-        reference
-    } else {
-        reference.with_default_tag()
-    };
-    if !all && !is_named_fully && !quiet {
-        output::print_line("Using default tag: latest");
-    }
+    let (reference, quiet) = (named(given)?, given.bool("quiet"));
     let server = credentials::server_of(&reference.domain);
     let credentials = credentials::get(session.config(), server)?;
     let client = session.client()?;
@@ -64,12 +50,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
             .query_if(!platform.is_empty(), "platform", &platform)
             .header("x-registry-auth", credentials.header());
         let answer = client.send(request).await?;
-        let target = if quiet {
-            Target::Nowhere
-        } else {
-            Target::Stdout
-        };
-        progress::show(answer, target).await?;
+        progress::show(answer, Target::Stdout.unless(quiet)).await?;
         if quiet {
             output::print_line(&reference.to_string());
         }

@@ -3,12 +3,9 @@
 use crate::command::container::confirm;
 use crate::command::{Arity, Command};
 use crate::failure::Outcome;
-use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::output;
+use crate::prune::{print_names, prune};
 use crate::session::Session;
-use gantry_api::client::Request;
-use gantry_api::types::NetworksPruneReport;
 
 pub(crate) static COMMAND: Command = Command {
     group: "network",
@@ -36,16 +33,10 @@ fn run(session: &Session, given: &Given) -> Outcome {
     }
     let mut filters = session.config().prune_filters.clone();
     filters.extend_from_slice(given.list("filter"));
-    let filters = filter::to_query(&filters);
     let client = session.client()?;
     session.block_on(async {
-        let request =
-            Request::post("/networks/prune").query_if(!filters.is_empty(), "filters", &filters);
-        let report: NetworksPruneReport = client.send(request).await?.json().await?;
-        let deleted = report.networks_deleted.unwrap_or_default();
-        if !deleted.is_empty() {
-            output::print_line(&format!("Deleted Networks:\n{}\n", deleted.join("\n")));
-        }
+        let report = prune(client, "/networks/prune", &filters).await?;
+        print_names("Deleted Networks:", report.get("NetworksDeleted"));
         Ok(())
     })
 }

@@ -3,13 +3,9 @@
 use crate::command::container::confirm;
 use crate::command::{Arity, Command};
 use crate::failure::{Failure, Outcome};
-use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::format::{float, human_size};
-use crate::output;
+use crate::prune::{print_images, print_names, print_reclaimed, prune};
 use crate::session::Session;
-use crate::template::Value;
-use gantry_api::client::{Client, Request};
 
 pub(crate) static COMMAND: Command = Command {
     group: "system",
@@ -54,22 +50,24 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let client = session.client()?;
     session.block_on(async {
         let mut reclaimed = 0;
-        let report = prune(client, "/containers/prune", &filters, &mut reclaimed).await?;
+        let report = prune(client, "/containers/prune", &filters).await?;
+        reclaimed += report.get("SpaceReclaimed").integer();
         print_names("Deleted Containers:", report.get("ContainersDeleted"));
-        let report = prune(client, "/networks/prune", &filters, &mut reclaimed).await?;
+        let report = prune(client, "/networks/prune", &filters).await?;
+        reclaimed += report.get("SpaceReclaimed").integer();
         print_names("Deleted Networks:", report.get("NetworksDeleted"));
         if has_volumes {
-            let report = prune(client, "/volumes/prune", &filters, &mut reclaimed).await?;
+            let report = prune(client, "/volumes/prune", &filters).await?;
+            reclaimed += report.get("SpaceReclaimed").integer();
             print_names("Deleted Volumes:", report.get("VolumesDeleted"));
         }
-        let report = prune(client, "/images/prune", &image_filters, &mut reclaimed).await?;
+        let report = prune(client, "/images/prune", &image_filters).await?;
+        reclaimed += report.get("SpaceReclaimed").integer();
         print_images(report.get("ImagesDeleted"));
-        let report = prune(client, "/build/prune", &filters, &mut reclaimed).await?;
+        let report = prune(client, "/build/prune", &filters).await?;
+        reclaimed += report.get("SpaceReclaimed").integer();
         print_names("Deleted build cache objects:", report.get("CachesDeleted"));
-        output::print_line(&format!(
-            "Total reclaimed space: {}",
-            human_size(float(reclaimed))
-        ));
+        print_reclaimed(reclaimed);
         Ok(())
     })
 }
@@ -106,40 +104,6 @@ fn warning(all: bool, has_volumes: bool, filters: &[String]) -> String {
     }
     text.push_str("\nAre you sure you want to continue?");
     text
-}
-
-async fn prune(
-    client: &Client,
-    path: &str,
-    filters: &[String],
-    reclaimed: &mut i64,
-) -> Outcome<Value> {
-    let query = filter::to_query(filters);
-    let request = Request::post(path).query_if(!filters.is_empty(), "filters", &query);
-    let report = Value::from_json(&client.send(request).await?.bytes().await?)?;
-    *reclaimed += report.get("SpaceReclaimed").integer();
-    Ok(report)
-}
-
-fn print_names(title: &str, names: &Value) {
-    let names: Vec<&str> = names.list().iter().map(Value::str).collect();
-    if !names.is_empty() {
-        output::print_line(&format!("{title}\n{}\n", names.join("\n")));
-    }
-}
-
-fn print_images(deleted: &Value) {
-    let lines = deleted
-        .list()
-        .iter()
-        .map(|one| match one.get("Untagged").str() {
-            "" => format!("deleted: {}\n", one.get("Deleted").str()),
-            name => format!("untagged: {name}\n"),
-        });
-    let lines: String = lines.collect();
-    if !lines.is_empty() {
-        output::print_line(&format!("Deleted Images:\n{lines}"));
-    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,9 @@
 use crate::command::container::confirm;
 use crate::command::{Arity, Command};
 use crate::failure::Outcome;
-use crate::filter;
 use crate::flag::{Flag, Given};
-use crate::format::{float, human_size};
-use crate::output;
+use crate::prune::{print_names, print_reclaimed, prune};
 use crate::session::Session;
-use crate::template::Value;
-use gantry_api::client::Request;
 
 pub(crate) static COMMAND: Command = Command {
     group: "volume",
@@ -45,21 +41,11 @@ fn run(session: &Session, given: &Given) -> Outcome {
     if all {
         filters.push("all=true".into());
     }
-    let query = filter::to_query(&filters);
-    let request = Request::post("/volumes/prune").query_if(!filters.is_empty(), "filters", &query);
     let client = session.client()?;
     session.block_on(async {
-        let report = Value::from_json(&client.send(request).await?.bytes().await?)?;
-        let deleted = report.get("VolumesDeleted").list();
-        if !deleted.is_empty() {
-            let names: Vec<&str> = deleted.iter().map(Value::str).collect();
-            output::print_line(&format!("Deleted Volumes:\n{}\n", names.join("\n")));
-        }
-        let reclaimed = report.get("SpaceReclaimed").integer();
-        output::print_line(&format!(
-            "Total reclaimed space: {}",
-            human_size(float(reclaimed))
-        ));
+        let report = prune(client, "/volumes/prune", &filters).await?;
+        print_names("Deleted Volumes:", report.get("VolumesDeleted"));
+        print_reclaimed(report.get("SpaceReclaimed").integer());
         Ok(())
     })
 }
