@@ -172,16 +172,7 @@ impl Networks {
     pub(crate) fn rename(&self, id: &ContainerId, name: &str, config: &Config, claims: &Claims) {
         let mut names = self.names_mut();
         names.remove(None, id.as_str());
-        for endpoint in &claims.endpoints {
-            let own = super::dns_names(
-                &endpoint.network,
-                &endpoint.asked,
-                name,
-                id.as_str(),
-                config,
-            );
-            names.add(&endpoint.network, id.as_str(), &own, &endpoint.addresses());
-        }
+        claims.add_names(&mut names, id, name, config);
     }
 
     fn announce_again(&self, sandbox: &Sandboxed<'_>, claims: &mut Claims) -> Result<()> {

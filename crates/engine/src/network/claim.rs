@@ -1,6 +1,6 @@
 //! What a run reserves: addresses as rows whose uniqueness is the reservation, and with them its host ports.
 
-use super::endpoint::{EndpointClaim, dns_names};
+use super::endpoint::EndpointClaim;
 use super::ports::port_protocol;
 use super::record::{Network, Pool};
 use super::{Driver, Networks};
@@ -127,16 +127,7 @@ impl Networks {
             return;
         }
         let mut names = self.names_mut();
-        for endpoint in &claims.endpoints {
-            let own = dns_names(
-                &endpoint.network,
-                &endpoint.asked,
-                name,
-                id.as_str(),
-                config,
-            );
-            names.add(&endpoint.network, id.as_str(), &own, &endpoint.addresses());
-        }
+        claims.add_names(&mut names, id, name, config);
         names.set_scope(id.as_str(), claims.scope(config, namespace.map(Arc::new)));
         drop(names);
         if let Some(sockets) = claims.resolver.take() {

@@ -2,11 +2,12 @@
 //! reads show them. Pure.
 
 use super::dataplane::DefaultRoutes;
-use super::names::Scope;
+use super::names::{Names, Scope};
 use super::record::{Network, Pool};
 use super::{Claims, Networks, as_v4, as_v6};
 use crate::container::config::{Attachment, Config};
 use crate::container::view::EndpointView;
+use gantry_base::ContainerId;
 use gantry_network::MacAddress;
 use gantry_network::endpoint::Endpoint;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -108,6 +109,26 @@ pub(crate) fn dns_names(
 }
 
 impl Claims {
+    /// Makes the container known by its names on every network of its own.
+    pub(super) fn add_names(
+        &self,
+        names: &mut Names,
+        id: &ContainerId,
+        name: &str,
+        config: &Config,
+    ) {
+        for endpoint in &self.endpoints {
+            let own = dns_names(
+                &endpoint.network,
+                &endpoint.asked,
+                name,
+                id.as_str(),
+                config,
+            );
+            names.add(&endpoint.network, id.as_str(), &own, &endpoint.addresses());
+        }
+    }
+
     /// Endpoints in the order in which they may have the default route: by priority, then by the network's name, as in dockerd.
     fn by_preference(&self) -> Vec<&EndpointClaim> {
         let mut sorted: Vec<&EndpointClaim> = self.endpoints.iter().collect();

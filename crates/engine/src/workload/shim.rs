@@ -3,7 +3,7 @@
 //! One ordered socket per shim. Replies are matched by number; events go to the container's actor in order,
 //! the end of the connection last.
 
-use gantry_base::{Context, Error, ErrorKind, Result};
+use gantry_base::{Context, Error, ErrorKind, ExecId, Result};
 use gantry_shim_protocol::{
     Event, FDS_MAX, Failure, FailureKind, FdRole, PACKET_MAX, Reply, Request, RequestPacket,
     ShimPacket, VERSION,
@@ -173,6 +173,20 @@ impl Shim {
                 Err(_) => Err(Error::internal("no answer from the container's shim").into()),
             }
         }
+    }
+
+    /// Sends a signal to the container's init, or to one exec.
+    pub(crate) fn signal(
+        &self,
+        exec: Option<&ExecId>,
+        signal: i32,
+    ) -> impl Future<Output = std::result::Result<Reply, ShimError>> + Send + use<> {
+        let request = Request::Signal {
+            exec: exec.map(|exec| exec.as_str().to_owned()),
+            signal,
+            all: false,
+        };
+        self.request(request, &[], &[])
     }
 
     fn send(

@@ -42,15 +42,7 @@ impl Actor {
             .unwrap_or(default);
         // Zero seconds kill at once; a negative number never does.
         let number = if seconds == 0 { signal::KILL } else { number };
-        drop(live.shim.request(
-            Request::Signal {
-                exec: None,
-                signal: number,
-                all: false,
-            },
-            &[],
-            &[],
-        ));
+        drop(live.shim.signal(None, number));
         if self.record.phase == Phase::Paused {
             drop(live.shim.request(Request::Resume, &[], &[]));
         }
@@ -124,15 +116,7 @@ impl Actor {
     /// SIGKILL to init, also of a frozen container.
     pub(super) fn send_kill(&mut self) {
         let Some(live) = &self.live else { return };
-        drop(live.shim.request(
-            Request::Signal {
-                exec: None,
-                signal: signal::KILL,
-                all: false,
-            },
-            &[],
-            &[],
-        ));
+        drop(live.shim.signal(None, signal::KILL));
         if self.record.phase == Phase::Paused {
             drop(live.shim.request(Request::Resume, &[], &[]));
         }
@@ -142,15 +126,7 @@ impl Actor {
     /// SIGKILL to an exec; its end is reported as any other.
     pub(super) fn kill_exec(&mut self, exec: &ExecId) {
         let Some(live) = &self.live else { return };
-        drop(live.shim.request(
-            Request::Signal {
-                exec: Some(exec.as_str().to_owned()),
-                signal: signal::KILL,
-                all: false,
-            },
-            &[],
-            &[],
-        ));
+        drop(live.shim.signal(Some(exec), signal::KILL));
     }
 
     pub(super) fn on_kill(&mut self, number: i32, reply: Reply<()>) {
@@ -161,15 +137,7 @@ impl Actor {
             };
             return answer(reply, Err(refusal));
         };
-        let request = live.shim.request(
-            Request::Signal {
-                exec: None,
-                signal: number,
-                all: false,
-            },
-            &[],
-            &[],
-        );
+        let request = live.shim.signal(None, number);
         if number == signal::KILL && self.record.phase == Phase::Paused {
             drop(live.shim.request(Request::Resume, &[], &[]));
         }
