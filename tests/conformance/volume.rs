@@ -42,6 +42,18 @@ fn commands() {
             0,
         ),
         ("volume ls --filter name=@ -q", 0),
+        // What has every unwanted label stays; one alone does not keep it.
+        ("volume create --label gantry-volume-test --label k @one", 0),
+        (
+            "volume create --label gantry-volume-test --label k --label l @both",
+            0,
+        ),
+        (
+            "volume prune --force --all --filter label=gantry-volume-test --filter label!=k --filter label!=l",
+            0,
+        ),
+        ("volume rm @one", 1),
+        ("volume rm @both", 0),
     ]);
     pair.finish();
 }

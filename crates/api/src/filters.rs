@@ -15,6 +15,8 @@ pub enum FiltersError {
     Malformed,
     /// A filter that the endpoint does not have.
     Unknown(String),
+    /// A filter that is neither true nor false: name and values.
+    NotBoolean(String, Vec<String>),
 }
 
 impl fmt::Display for FiltersError {
@@ -22,6 +24,9 @@ impl fmt::Display for FiltersError {
         match self {
             Self::Malformed => f.write_str("invalid filter"),
             Self::Unknown(name) => write!(f, "invalid filter '{name}'"),
+            Self::NotBoolean(name, values) => {
+                write!(f, "invalid filter '{name}=[{}]'", values.join(" "))
+            }
         }
     }
 }
@@ -102,6 +107,23 @@ impl Filters {
                 Some((key, value)) => label(key) == Some(value),
                 None => label(wanted).is_some(),
             })
+    }
+    /// Whether labels have all that `label` asks for, and not all that `label!` names.
+    pub fn passes_labels<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.matches_labels("label", &label)
+            && !(self.has("label!") && self.matches_labels("label!", &label))
+    }
+    /// A filter that is true or false; none where it is not given.
+    ///
+    /// # Errors
+    /// When it has several values, or one that is neither.
+    pub fn boolean(&self, name: &str) -> Result<Option<bool>, FiltersError> {
+        match self.get(name) {
+            [] => Ok(None),
+            [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
+            [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
+            other => Err(FiltersError::NotBoolean(name.to_owned(), other.to_vec())),
+        }
     }
     /// As a client sends it; none where empty.
     pub fn to_json(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Times as the API writes and reads them: RFC 3339, Unix times with nanoseconds, and durations for people.
 
+use gantry_api::filters::Filters;
 use gantry_base::{Error, Result};
 use jiff::Timestamp;
 
@@ -53,6 +54,15 @@ pub(crate) fn unix(text: &str, error: fn(String) -> Error) -> Result<Option<i64>
     Ok(Some(
         whole.saturating_mul(SECOND_NS).saturating_add(nanoseconds),
     ))
+}
+
+/// The `until` filter of a prune, which may be given once.
+pub(crate) fn until_filter(filters: &Filters) -> Result<Option<i64>> {
+    match filters.get("until") {
+        [] => Ok(None),
+        [one] => until(one, now_ns()).map(Some),
+        _ => Err(Error::invalid("more than one until filter specified")),
+    }
 }
 
 /// A time of a prune filter: a duration ago (`10m`, `1h30m`), RFC 3339, a date, or a Unix time.

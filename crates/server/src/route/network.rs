@@ -83,22 +83,11 @@ fn matches(filters: &Filters, network: &Network, used: &[String]) -> bool {
         && filters.matches_exactly("scope", "local")
         && filters.matches_exactly("type", kind)
         && dangling
-        && has_labels(filters, "label", network)
+        && filters.passes_labels(|key| label(network, key))
 }
 
-/// Whether the network has every label of the filter `name`: `key` or `key=value`.
-fn has_labels(filters: &Filters, name: &str, network: &Network) -> bool {
-    filters
-        .get(name)
-        .iter()
-        .all(|wanted| is_label(wanted, network))
-}
-
-fn is_label(wanted: &str, network: &Network) -> bool {
-    match wanted.split_once('=') {
-        Some((key, value)) => network.labels.get(key).is_some_and(|label| label == value),
-        None => network.labels.contains_key(wanted),
-    }
+fn label<'a>(network: &'a Network, key: &str) -> Option<&'a str> {
+    network.labels.get(key).map(String::as_str)
 }
 
 async fn inspect(state: State, request: Request) -> Result<Response> {
@@ -178,21 +167,13 @@ async fn remove(state: State, request: Request) -> Result<Response> {
 
 async fn prune(state: State, request: Request) -> Result<Response> {
     let filters = request.filters(&["label", "label!", "until"])?;
-    let until = match filters.get("until") {
-        [] => None,
-        [one] => Some(time::until(one, time::now_ns())?),
-        _ => {
-            return Err(Error::invalid("more than one until filter specified"));
-        }
-    };
-    let unwanted = filters.get("label!").to_vec();
+    let until = time::until_filter(&filters)?;
     let deleted = state
         .engine
         .networks
         .prune(&used(&state), |network| {
             until.is_none_or(|until| network.created_ns <= until)
-                && has_labels(&filters, "label", network)
-                && (unwanted.is_empty() || !unwanted.iter().all(|label| is_label(label, network)))
+                && filters.passes_labels(|key| label(network, key))
         })
         .await?;
     Ok(response::ok(&NetworksPruneReport {

@@ -2,7 +2,7 @@
 
 use super::{State, route};
 use crate::app::Serve;
-use crate::request::Request;
+use crate::request::{Request, invalid};
 use crate::response::{self, Response};
 use crate::router::Router;
 use crate::time;
@@ -27,7 +27,7 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
 
 async fn list(state: State, request: Request) -> Result<Response> {
     let filters = request.filters(&["dangling", "driver", "label", "name"])?;
-    let dangling = flag(&filters, "dangling")?;
+    let dangling = filters.boolean("dangling").map_err(invalid)?;
     let volumes = state.engine.volumes.list()?;
     let wanted = volumes
         .iter()
@@ -42,31 +42,12 @@ async fn list(state: State, request: Request) -> Result<Response> {
 fn matches(filters: &Filters, volume: &VolumeView) -> bool {
     let names = filters.get("name");
     filters.matches_exactly("driver", "local")
-        && matches_labels(filters, volume)
+        && filters.passes_labels(|key| label(volume, key))
         && (names.is_empty() || names.iter().any(|part| volume.name.contains(part.as_str())))
 }
 
-fn matches_labels(filters: &Filters, volume: &VolumeView) -> bool {
-    let label = |key: &str| volume.labels.as_ref()?.get(key).map(String::as_str);
-    let not = filters.get("label!");
-    let is_excluded = |wanted: &String| match wanted.split_once('=') {
-        Some((key, value)) => label(key) == Some(value),
-        None => label(wanted).is_some(),
-    };
-    filters.matches_labels("label", label) && !not.iter().any(is_excluded)
-}
-
-/// A filter that is true or false.
-fn flag(filters: &Filters, name: &str) -> Result<Option<bool>> {
-    match filters.get(name) {
-        [] => Ok(None),
-        [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
-        [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
-        other => Err(Error::invalid(format!(
-            "invalid filter '{name}=[{}]'",
-            other.join(" ")
-        ))),
-    }
+fn label<'a>(volume: &'a VolumeView, key: &str) -> Option<&'a str> {
+    volume.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 async fn create(state: State, mut request: Request) -> Result<Response> {
@@ -116,9 +97,12 @@ async fn remove(state: State, request: Request) -> Result<Response> {
 async fn prune(state: State, request: Request) -> Result<Response> {
     let filters = request.filters(&["all", "label", "label!"])?;
     // Before version 1.42 named volumes went too.
-    let all = flag(&filters, "all")?.unwrap_or(!request.at_least(42));
+    let all = filters
+        .boolean("all")
+        .map_err(invalid)?
+        .unwrap_or(!request.at_least(42));
     let wanted = move |volume: &VolumeView| {
-        (all || volume.is_anonymous()) && matches_labels(&filters, volume)
+        (all || volume.is_anonymous()) && filters.passes_labels(|key| label(volume, key))
     };
     let pruned = state.engine.volumes.prune(wanted).await?;
     Ok(response::ok(&VolumesPruneReport {

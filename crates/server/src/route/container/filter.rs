@@ -3,7 +3,7 @@
 use super::super::State;
 use super::create::ports;
 use super::list::{health, port_summaries};
-use crate::request::quoted;
+use crate::request::{invalid, quoted};
 use gantry_api::filters::Filters;
 use gantry_base::{Error, Result};
 use gantry_engine::container::config::Protocol;
@@ -81,7 +81,7 @@ impl<'a> Filter<'a> {
             images: (!ancestors.is_empty()).then(|| ancestors.iter().filter_map(image).collect()),
             published: port_filter(filters, "publish")?,
             exposed: port_filter(filters, "expose")?,
-            is_task: is_task(filters)?,
+            is_task: filters.boolean("is-task").map_err(invalid)?,
         })
     }
 
@@ -174,18 +174,6 @@ fn check_words(filters: &Filters, name: &str, what: &str, known: &[&str]) -> Res
         Some(value) => Err(Error::invalid(format!(
             "invalid filter '{name}={value}': invalid value for {what} ({value}): must be one of {}",
             known.join(", ")
-        ))),
-    }
-}
-
-fn is_task(filters: &Filters) -> Result<Option<bool>> {
-    match filters.get("is-task") {
-        [] => Ok(None),
-        [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
-        [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
-        other => Err(Error::invalid(format!(
-            "invalid filter 'is-task=[{}]'",
-            other.join(" ")
         ))),
     }
 }

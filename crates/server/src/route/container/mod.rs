@@ -243,16 +243,10 @@ async fn wait(state: State, request: Request) -> Result<Response> {
 
 async fn prune(state: State, request: Request) -> Result<Response> {
     let filters = request.filters(&["label", "label!", "until"])?;
-    let until = match filters.get("until") {
-        [] => None,
-        [one] => Some(time::until(one, time::now_ns())?),
-        _ => return Err(Error::invalid("more than one until filter specified")),
-    };
+    let until = time::until_filter(&filters)?;
     let wanted = |view: &ContainerView| {
         let label = |key: &str| view.config.labels.get(key).map(String::as_str);
-        until.is_none_or(|until| view.created_ns <= until)
-            && filters.matches_labels("label", label)
-            && !(filters.has("label!") && filters.matches_labels("label!", label))
+        until.is_none_or(|until| view.created_ns <= until) && filters.passes_labels(label)
     };
     let pruned = state.engine.containers.prune(wanted).await?;
     let ids: Vec<String> = pruned.ids.iter().map(ToString::to_string).collect();

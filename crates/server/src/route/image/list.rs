@@ -1,7 +1,7 @@
 //! `GET /images/json`
 
 use super::super::State;
-use crate::request::Request;
+use crate::request::{Request, invalid};
 use crate::response::{self, Response};
 use crate::time;
 use crate::version::Lowered as _;
@@ -53,15 +53,7 @@ struct Filter<'a> {
 
 impl<'a> Filter<'a> {
     fn new(state: &State, filters: &'a Filters) -> Result<Self> {
-        let dangling = match filters.get("dangling") {
-            [] => None,
-            [one] if matches!(one.as_str(), "1" | "true") => Some(true),
-            [one] if matches!(one.as_str(), "0" | "false") => Some(false),
-            other => {
-                let text = format!("invalid filter 'dangling=[{}]'", other.join(" "));
-                return Err(Error::invalid(text));
-            }
-        };
+        let dangling = filters.boolean("dangling").map_err(invalid)?;
         let mut before_ns: Option<i64> = None;
         for name in filters.get("before") {
             let created = state.engine.images.get(name)?.created_ns;

@@ -9,7 +9,7 @@ pub(super) use list::usage;
 
 use super::{State, route};
 use crate::app::Serve;
-use crate::request::Request;
+use crate::request::{Request, invalid};
 use crate::response::{self, Response};
 use crate::router::Router;
 use crate::time;
@@ -254,20 +254,11 @@ fn removed_item(step: Removed) -> ImageDeleteResponseItem {
 
 async fn prune(state: State, request: Request) -> Result<Response> {
     let filters = request.filters(&["dangling", "label", "label!", "until"])?;
-    let dangling_only = match filters.get("dangling") {
-        [] => true,
-        [one] if matches!(one.as_str(), "1" | "true") => true,
-        [one] if matches!(one.as_str(), "0" | "false") => false,
-        other => {
-            let text = format!("invalid filter 'dangling=[{}]'", other.join(" "));
-            return Err(Error::invalid(text));
-        }
-    };
-    let until = match filters.get("until") {
-        [] => None,
-        [one] => Some(time::until(one, time::now_ns())?),
-        _ => return Err(Error::invalid("more than one until filter specified")),
-    };
+    let dangling_only = filters
+        .boolean("dangling")
+        .map_err(invalid)?
+        .unwrap_or(true);
+    let until = time::until_filter(&filters)?;
     let wanted = |image: &Image| {
         let labels = image.config.config.labels.as_ref();
         let label = |key: &str| {
@@ -277,8 +268,7 @@ async fn prune(state: State, request: Request) -> Result<Response> {
         };
         (!dangling_only || image.is_dangling())
             && until.is_none_or(|until| image.created_ns <= until)
-            && filters.matches_labels("label", label)
-            && !(filters.has("label!") && filters.matches_labels("label!", label))
+            && filters.passes_labels(label)
     };
     let pruned = state.engine.images.prune(wanted).await?;
     let removed: Vec<_> = pruned.removed.into_iter().map(removed_item).collect();

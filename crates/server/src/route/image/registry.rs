@@ -6,7 +6,7 @@
 use super::super::State;
 use super::transfer::bar;
 use crate::body::{Body, Pieces};
-use crate::request::Request;
+use crate::request::{Request, invalid};
 use crate::response::{self, JSON, Response};
 use base64::Engine as _;
 use gantry_api::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
@@ -280,16 +280,8 @@ pub(super) async fn search(state: State, request: Request) -> Result<Response> {
         )));
     }
     let limit = if limit == 0 { SEARCH_LIMIT } else { limit };
-    let flag = |name: &str| match filters.get(name) {
-        [] => Ok(None),
-        [one] if matches!(one.as_str(), "1" | "true") => Ok(Some(true)),
-        [one] if matches!(one.as_str(), "0" | "false") => Ok(Some(false)),
-        other => Err(Error::invalid(format!(
-            "invalid filter '{name}=[{}]'",
-            other.join(" ")
-        ))),
-    };
-    let (official, automated) = (flag("is-official")?, flag("is-automated")?);
+    let official = filters.boolean("is-official").map_err(invalid)?;
+    let automated = filters.boolean("is-automated").map_err(invalid)?;
     let mut stars = 0;
     for text in filters.get("stars") {
         let number: i64 = text
