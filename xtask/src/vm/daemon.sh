@@ -83,7 +83,8 @@ case_views() {
   equal 0 "$(run -v /run/empty:/dev box sh -c 'cat /proc/kcore | wc -c')" null
   equal "made" "$(run --privileged box sh -c 'mount -t tmpfs x /mnt && mkdir /sys/fs/cgroup/below && echo made')" privileged
   equal 17 "$(run --user 17 box id -u)" user
-  contains "1 sleep" "$(run --pid host --ipc host --uts host box sh -c 'sleep 1 & ps -o comm | sort | uniq -c')" host
+  local namespaces='for kind in pid ipc uts; do readlink /proc/self/ns/$kind; done'
+  equal "$(sh -c "$namespaces")" "$(run --pid host --ipc host --uts host box sh -c "$namespaces")" host
   equal "crw-rw-rw-" "$(run --device /dev/null:/dev/other box ls -l /dev/other | cut -c1-10)" device
   run box dd if=/dev/mem count=1 >/dev/null 2>&1
   equal 1 $? memory
@@ -110,7 +111,7 @@ case_network() {
   # From another machine, and to another machine: a network namespace behind a veth.
   unshare -n sleep 1000 &
   local other=$!
-  sleep 0.2
+  until_true sh -c "[ \$(readlink /proc/$other/ns/net) != \$(readlink /proc/self/ns/net) ]"; equal 0 $? "another machine"
   ip link add outer type veth
   # busybox does not name the other end.
   local inner index
@@ -122,7 +123,7 @@ case_network() {
   nsenter -t $other -n timeout 10 wget -qO /dev/null http://198.51.100.1:8080; equal 0 $? "from another machine"
   nsenter -t $other -n sh -c 'mkdir -p /run/page; echo outside >/run/page/index.html; exec httpd -f -p 81 -h /run/page' &
   local server=$!
-  sleep 0.5
+  until_true nsenter -t $other -n wget -qO /dev/null http://127.0.0.1:81; equal 0 $? "the other machine's page"
   equal outside "$(gantry run --rm box timeout 10 wget -qO- http://198.51.100.2:81)" "to another machine"
   kill $server $other
   contains "lo:" "$(run box ip -o link)" none
