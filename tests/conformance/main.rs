@@ -9,6 +9,7 @@ mod debian;
 mod details;
 mod health;
 mod image;
+mod manifest;
 mod network;
 mod output;
 mod pair;

@@ -108,8 +108,23 @@ fn address(registry: &Registry) -> SocketAddr {
     registry.host().parse().expect("is one")
 }
 
-/// Pushes a real image with a gzip layer; gives the digest of its manifest.
+/// Pushes a real image with a gzip layer as `1`; gives the digest of its manifest.
 fn push_image(registry: &Registry, name: &str) -> String {
+    let own = if std::env::consts::ARCH == "aarch64" {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    push_image_for(registry, name, "1", own)
+}
+
+/// As [`push_image`], under this tag, with a config that says so of its processor.
+pub(crate) fn push_image_for(
+    registry: &Registry,
+    name: &str,
+    tag: &str,
+    architecture: &str,
+) -> String {
     let folder = tempfile::tempdir().expect("is made");
     let layer = folder.path().join("layer");
     std::fs::write(&layer, shell_archive()).expect("is written");
@@ -129,7 +144,7 @@ fn push_image(registry: &Registry, name: &str) -> String {
         )
     };
     let config = json!({
-        "architecture": if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" },
+        "architecture": architecture,
         "os": "linux", "config": {"Cmd": ["/bin/sh"]}, "rootfs": {"type": "layers", "diff_ids": [sum(".tar")]},
     })
     .to_string();
@@ -148,7 +163,7 @@ fn push_image(registry: &Registry, name: &str) -> String {
         "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len()},
         "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer_digest, "size": compressed.len()}],
     });
-    let path = format!("/v2/{name}/manifests/1");
+    let path = format!("/v2/{name}/manifests/{tag}");
     let answer = registry.ask(
         "PUT",
         &path,

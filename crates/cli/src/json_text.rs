@@ -11,13 +11,18 @@ pub(crate) fn compact(json: &str) -> String {
 
 /// JSON with a line for each member and element, indented by four spaces a level.
 pub(crate) fn indent(json: &str) -> String {
+    indent_with(json, "    ")
+}
+
+/// As [`indent`], with another step.
+pub(crate) fn indent_with(json: &str, step: &str) -> String {
     let mut text = String::with_capacity(json.len() * 2);
     let mut depth = 0_usize;
     let mut is_fresh = false;
     for token in tokens(json) {
         let closes = matches!(token, "}" | "]");
         if is_fresh && !closes {
-            new_line(&mut text, depth);
+            new_line(&mut text, step, depth);
         }
         match token {
             "{" | "[" => {
@@ -29,13 +34,13 @@ pub(crate) fn indent(json: &str) -> String {
             "}" | "]" => {
                 depth = depth.saturating_sub(1);
                 if !is_fresh {
-                    new_line(&mut text, depth);
+                    new_line(&mut text, step, depth);
                 }
                 text.push_str(token);
             }
             "," => {
                 text.push(',');
-                new_line(&mut text, depth);
+                new_line(&mut text, step, depth);
             }
             ":" => text.push_str(": "),
             _ => text.push_str(token),
@@ -45,10 +50,10 @@ pub(crate) fn indent(json: &str) -> String {
     text
 }
 
-fn new_line(text: &mut String, depth: usize) {
+fn new_line(text: &mut String, step: &str, depth: usize) {
     text.push('\n');
     for _ in 0..depth {
-        text.push_str("    ");
+        text.push_str(step);
     }
 }
 

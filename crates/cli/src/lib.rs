@@ -1,7 +1,8 @@
 //! The `docker` command line: a client of the Engine API and nothing else, so it also works against dockerd.
 //!
 //! Start reading at [`main`]; `command` is the table of commands, `container_options` maps the flags of `run` and `create`,
-//! `template` is the language of `--format`. Does not touch containers, images or the host by any other way than the API.
+//! `template` is the language of `--format`. Does not touch containers, images or the host by any other way than the API;
+//! `docker manifest` alone speaks to registries, through what [`remote`] asks for.
 
 mod command;
 mod config_file;
@@ -20,6 +21,7 @@ mod output;
 mod parse;
 mod progress;
 mod prune;
+pub mod remote;
 mod session;
 mod shape;
 mod stream;
@@ -37,11 +39,15 @@ use std::path::Path;
 /// Runs one command line, the program's name included, and returns the exit status.
 ///
 /// Called as `docker` it speaks of itself as `docker`; under any other name, as `gantry`.
-pub fn main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
+/// Without `registries`, what speaks to them without the daemon is refused.
+pub fn main(
+    arguments: impl IntoIterator<Item = OsString>,
+    registries: Option<&'static dyn remote::Registries>,
+) -> i32 {
     let mut arguments = arguments.into_iter();
     let program = program_name(arguments.next());
     let arguments: Vec<OsString> = arguments.collect();
-    let outcome = dispatch(program, &arguments);
+    let outcome = dispatch(program, &arguments, registries);
     terminal::restore();
     match outcome {
         Ok(()) => 0,
@@ -63,7 +69,11 @@ fn program_name(first: Option<OsString>) -> &'static str {
     if name == "docker" { "docker" } else { "gantry" }
 }
 
-fn dispatch(program: &'static str, arguments: &[OsString]) -> Outcome {
+fn dispatch(
+    program: &'static str,
+    arguments: &[OsString],
+    registries: Option<&'static dyn remote::Registries>,
+) -> Outcome {
     let globals = global_flags();
     let starts_with_flag = arguments
         .first()
@@ -101,7 +111,7 @@ fn dispatch(program: &'static str, arguments: &[OsString]) -> Outcome {
     if given.bool("help") {
         return show_help(program, rest);
     }
-    let session = Session::new(program, given);
+    let session = Session::new(program, given, registries);
     match command::find(&name) {
         Found::Command(command) => run(&session, command, &format!("{program} {name}"), &rest[1..]),
         Found::Group(group) => run_in_group(&session, group, &rest[1..]),

@@ -5,6 +5,7 @@
 use crate::config_file::{self, ConfigFile};
 use crate::failure::{Failure, Outcome};
 use crate::flag::Given;
+use crate::remote::Registries;
 use gantry_api::client::{Client, Endpoint, Options};
 use std::cell::OnceCell;
 use std::future::Future;
@@ -18,6 +19,7 @@ pub(crate) struct Session {
     /// `docker` or `gantry`, as the user called it.
     pub(crate) program: &'static str,
     globals: Given,
+    registries: Option<&'static dyn Registries>,
     config: OnceCell<ConfigFile>,
     client: OnceCell<Client>,
     runtime: OnceCell<tokio::runtime::Runtime>,
@@ -25,10 +27,15 @@ pub(crate) struct Session {
 
 impl Session {
     /// Opens nothing yet. `globals` are the flags before the command.
-    pub(crate) fn new(program: &'static str, globals: Given) -> Self {
+    pub(crate) fn new(
+        program: &'static str,
+        globals: Given,
+        registries: Option<&'static dyn Registries>,
+    ) -> Self {
         Self {
             program,
             globals,
+            registries,
             config: OnceCell::new(),
             client: OnceCell::new(),
             runtime: OnceCell::new(),
@@ -53,6 +60,14 @@ impl Session {
         }
         let client = self.open_client()?;
         Ok(self.client.get_or_init(|| client))
+    }
+    /// The way to registries without the daemon.
+    ///
+    /// # Errors
+    /// When this program was built without one.
+    pub(crate) fn registries(&self) -> Outcome<&'static dyn Registries> {
+        self.registries
+            .ok_or_else(|| Failure::new("this program cannot speak to registries by itself"))
     }
     /// Runs `future` to its end on this thread.
     ///

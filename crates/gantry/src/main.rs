@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod notify;
 mod registry;
+mod remote;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -30,5 +31,5 @@ fn main() -> ExitCode {
     if arguments.get(1).is_some_and(|first| first == "registry") {
         return registry::main(arguments.split_off(2));
     }
-    ExitCode::from(u8::try_from(gantry_cli::main(arguments)).unwrap_or(1))
+    ExitCode::from(u8::try_from(gantry_cli::main(arguments, Some(&remote::Direct))).unwrap_or(1))
 }

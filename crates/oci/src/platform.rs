@@ -2,20 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `os/architecture[/variant]`, in Go's names.
+/// `os/architecture[/variant]`, in Go's names; the order of the fields is that of documents that Go writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Platform {
-    /// `linux`
-    pub os: String,
     /// `amd64 arm64 …`
     pub architecture: String,
-    /// Such as `v7`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub variant: String,
+    /// `linux`
+    pub os: String,
     /// Windows only.
     #[serde(rename = "os.version", skip_serializing_if = "String::is_empty")]
     pub os_version: String,
+    /// Windows only, too.
+    #[serde(rename = "os.features", skip_serializing_if = "Vec::is_empty")]
+    pub os_features: Vec<String>,
+    /// Such as `v7`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub variant: String,
 }
 
 impl Platform {

@@ -4,6 +4,7 @@
 
 pub(crate) mod container;
 pub(crate) mod image;
+pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod registry;
 pub(crate) mod system;
@@ -90,6 +91,11 @@ pub(crate) static GROUPS: &[Group] = &[
         unsupported: &["build"],
     },
     Group {
+        name: "manifest",
+        about: "Manage image manifests and manifest lists",
+        unsupported: &[],
+    },
+    Group {
         name: "network",
         about: "Manage networks",
         unsupported: &[],
@@ -97,12 +103,12 @@ pub(crate) static GROUPS: &[Group] = &[
     Group {
         name: "system",
         about: "Manage the daemon",
-        unsupported: &["dial-stdio", "prune"],
+        unsupported: &["dial-stdio"],
     },
     Group {
         name: "volume",
         about: "Manage volumes",
-        unsupported: &["create", "prune", "rm", "remove", "update"],
+        unsupported: &["update"],
     },
 ];
 
@@ -119,7 +125,6 @@ static UNSUPPORTED: &[&str] = &[
     "context",
     "cp",
     "diff",
-    "manifest",
     "node",
     "plugin",
     "secret",
@@ -164,6 +169,11 @@ pub(crate) static COMMANDS: &[&Command] = &[
     &image::remove::COMMAND,
     &image::save::COMMAND,
     &image::tag::COMMAND,
+    &manifest::annotate::COMMAND,
+    &manifest::create::COMMAND,
+    &manifest::inspect::COMMAND,
+    &manifest::push::COMMAND,
+    &manifest::remove::COMMAND,
     &network::connect::COMMAND,
     &network::create::COMMAND,
     &network::disconnect::COMMAND,

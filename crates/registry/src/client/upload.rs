@@ -110,6 +110,24 @@ impl Repository {
         found.map_err(Failure::into_error)
     }
 
+    /// Makes a blob of another repository of the registry one of this, unless it is; gives whether it is here now.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked, or refuses.
+    pub async fn mount(&self, descriptor: &Descriptor, from: &str) -> Result<bool> {
+        if self.has_blob(descriptor).await? {
+            return Ok(true);
+        }
+        let digest = &descriptor.digest;
+        let begun = self
+            .ask(|endpoint| async move { self.begin(&endpoint, Some((digest, from))).await })
+            .await;
+        // An upload that began instead ends by itself.
+        begun
+            .map(|location| location.is_none())
+            .map_err(Failure::into_error)
+    }
+
     /// Begins an upload and gives its URL; none if the blob was mounted instead.
     async fn begin(
         &self,
