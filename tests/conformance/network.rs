@@ -129,6 +129,150 @@ fn changes() {
     pair.finish();
 }
 
+#[test]
+fn gateway_modes() {
+    if !world::enter("network::gateway_modes") {
+        return;
+    }
+    let Some(pair) = Pair::start("net-mode") else {
+        return;
+    };
+    remove(&pair, &["@a", "@b", "@c", "@d", "@e", "@iso"]);
+    let option = |option: &str| format!("-o com.docker.network.{option}");
+    let [routed, isolated] =
+        ["routed", "isolated"].map(|mode| option(&format!("bridge.gateway_mode_ipv4={mode}")));
+    let shown = "--format '{{json .IPAM.Config}} {{json .Options}}'";
+    let addresses =
+        "sh -c 'ip -4 -o address | sed s/.*inet//; ip -4 route | sort; grep -c : /proc/net/dev'";
+    for (line, code) in [
+        (
+            format!("network create --subnet 10.214.37.0/24 {routed} @a"),
+            0,
+        ),
+        (
+            format!("network create --subnet 10.214.38.0/24 --internal {isolated} @iso"),
+            0,
+        ),
+        (
+            format!(
+                "network create --subnet 10.214.39.0/24 {} @b",
+                option("bridge.inhibit_ipv4=true")
+            ),
+            0,
+        ),
+        (
+            format!(
+                "network create --subnet 10.214.40.0/24 {} @c",
+                option("container_iface_prefix=foo")
+            ),
+            0,
+        ),
+        (
+            format!(
+                "network create --subnet 10.214.41.0/24 {} @d",
+                option("bridge.trusted_host_interfaces=eth0:x,y")
+            ),
+            0,
+        ),
+        (
+            format!(
+                "network create --subnet 10.214.42.0/24 {} @e",
+                option("container_iface_prefix=muchtoolongforalink")
+            ),
+            0,
+        ),
+        (format!("network create {isolated} @f"), 1),
+        (
+            format!("network create {} @f", option("bridge.default_bridge=x")),
+            1,
+        ),
+        (format!("network inspect {shown} @a @iso @b @c @d"), 0),
+        (
+            format!("run --rm --network @iso -p 18937:80 IMAGE {addresses}"),
+            0,
+        ),
+        (format!("run --rm --network @b IMAGE {addresses}"), 0),
+        (format!("run --rm --network @c IMAGE {addresses}"), 0),
+        (format!("run --rm --network @d IMAGE {addresses}"), 0),
+        ("run --rm --network @e IMAGE true".to_owned(), 125),
+        (
+            "run -d --name @one --network @a -p 18937:80 -p 127.0.0.1:18938:81 IMAGE sleep 1000"
+                .to_owned(),
+            0,
+        ),
+    ] {
+        pair.check(&[(&line, code)]);
+    }
+    // dockerd also publishes on `::`, by its proxy.
+    let ours = pair.both(&["port", "@one"], b"").map(|finished| {
+        let lines = finished
+            .stdout
+            .lines()
+            .filter(|line| !line.contains("[::]"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert_eq!(ours[0], ours[1]);
+    assert_eq!(ours[0], ["80/tcp -> 0.0.0.0:", "81/tcp -> 0.0.0.0:"]);
+    pair.check(&[("rm -f @one", 0), ("network rm @a @b @c @d @e @iso", 0)]);
+    pair.finish();
+}
+
+#[test]
+fn endpoint_options() {
+    if !world::enter("network::endpoint_options") {
+        return;
+    }
+    let Some(pair) = Pair::start("net-end") else {
+        return;
+    };
+    remove(&pair, &["@a", "@b"]);
+    pair.check(&[
+        ("network create --subnet 10.214.47.0/24 @a", 0),
+        ("network create --subnet 10.214.48.0/24 @b", 0),
+    ]);
+    let with = |option: &str, code| {
+        (
+            format!(
+                "run --rm --network 'name=@a,\"driver-opt=com.docker.network.endpoint.{option}\"' IMAGE sh -c 'ls /sys/class/net; cd /proc/sys/net/ipv4/conf; cat */log_martians'"
+            ),
+            code,
+        )
+    };
+    for (line, code) in [
+        with("ifname=foobar", 0),
+        with("ifname=muchtoolongforalink", 125),
+        with("ifname=lo", 125),
+        with("ifname=a/b", 125),
+        with(
+            "sysctls=net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.conf.IFNAME.forwarding=0",
+            0,
+        ),
+        with("sysctls=net.ipv4.conf.eth0.log_martians=1", 125),
+        with("sysctls=net.ipv4.ip_forward=1", 125),
+        with("sysctls=kernel.conf.IFNAME.x=1", 125),
+        with("sysctls=net.ipv4.conf/IFNAME/log_martians=1", 125),
+        with("sysctls=net.ipv4.conf.IFNAME.nosuch=1", 125),
+        with("sysctls=net.ipv4.conf.IFNAME.log_martians", 125),
+        with("sysctls=net.ipv4.conf.IFNAME.log_martians=abc", 125),
+        with("sysctls=net.ipv4.conf.IFNAME.x.y=1", 125),
+        with("sysctls=", 125),
+    ] {
+        pair.check(&[(&line, code)]);
+    }
+    let addresses = "ip -4 -o address";
+    pair.check(&[
+        ("run -d --name @one --network @a --link-local-ip 169.254.8.8 IMAGE sleep 1000", 0),
+        ("network connect --link-local-ip 169.254.8.9 @b @one", 0),
+        ("inspect --format '{{range $k, $v := .NetworkSettings.Networks}}{{$k}} {{json $v.IPAMConfig}};{{end}}' @one", 0),
+        ("exec @one sh -c 'ip -4 -o address | sed s/.*inet//'", 0),
+        (&format!("run --rm --network @a --link-local-ip x IMAGE {addresses}"), 125),
+        (&format!("run --rm --network @a --link-local-ip 10.1.2.3 IMAGE {addresses}"), 125),
+        ("rm -f @one", 0),
+        ("network rm @a @b", 0),
+    ]);
+    pair.finish();
+}
+
 /// What an earlier run of the test left on the peer.
 fn remove(pair: &Pair, names: &[&str]) {
     let mut words = vec!["network", "rm", "-f"];

@@ -219,6 +219,7 @@ pub(crate) fn normal(text: &str) -> String {
                 _ if is_time(word) => out += "<time>",
                 _ if is_id(word) => out += "<id>",
                 _ if is_address(word) => out += "<address>",
+                _ if is_link(word) => out += "<link>",
                 _ => out += word,
             }
             rest = after;
@@ -254,6 +255,12 @@ fn is_time(word: &str) -> bool {
         .map(|c| if c.is_ascii_digit() { '0' } else { c })
         .collect();
     shape == "0000-00-00T00:00"
+}
+
+/// The host's end of a pair of links.
+fn is_link(word: &str) -> bool {
+    let digits = word.strip_prefix("veth").unwrap_or_default();
+    digits.len() == 7 && digits.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// Four numbers with dots, and a port perhaps; none that every machine has.

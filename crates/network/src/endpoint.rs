@@ -1,4 +1,4 @@
-//! The connection of one network namespace to a bridge: a veth pair, made where it ends up.
+//! The connection of one network namespace to a bridge, a veth pair, or to a link of the host, a child of it; made where it ends up.
 //!
 //! The order matters for the speed of a start: one `NEWLINK` that makes the pair with the peer already in the namespace,
 //! then one batch inside it, then a `GETLINK` of the host end, which makes the kernel's link watch run at once; without
@@ -6,6 +6,7 @@
 //! the way of a start or a stop: closing the namespace takes the pair with it.
 
 use crate::announce;
+use crate::child::{self, Child};
 use crate::link::{self, MacAddress};
 use crate::netlink::{Refusal, Socket};
 use crate::{resolver, route, sysctl};
@@ -26,31 +27,37 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 /// Index of `lo` in every network namespace.
 const LOOPBACK_INDEX: u32 = 1;
 
-/// One veth pair between a namespace and a bridge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One link of a namespace: an end of a veth pair whose other end is on a bridge, or a child of a link of the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Name of the end on the host; derived from an id, so that boot can find what was left.
+    /// What shares the link `uplink`; none: the end of a veth pair on the bridge `uplink`.
+    pub child: Option<Child>,
+    /// Name of the end on the host; derived from an id, so that boot can find what was left. Children have none.
     pub host_name: String,
     /// Name of the end in the namespace, such as `eth0`.
     pub container_name: String,
-    /// Ethernet address of the end in the namespace.
+    /// Ethernet address of the end in the namespace. An ipvlan has that of its parent.
     pub mac: MacAddress,
-    /// Name of the bridge that the host end becomes a port of.
-    pub bridge: String,
-    /// Largest packet, of both ends.
+    /// Name of the bridge that the host end becomes a port of, or of the parent.
+    pub uplink: String,
+    /// Largest packet, of both ends. A child has that of its parent.
     pub mtu: u32,
     /// Address with the length of its prefix. Without one the interface has no IPv4.
     pub v4: Option<Ipv4Net>,
-    /// Where the IPv4 default route goes.
+    /// Where the IPv4 default route goes; 0.0.0.0: to the link itself.
     pub v4_gateway: Option<Ipv4Addr>,
     /// Address with the length of its prefix. Without one IPv6 is switched off on the interface.
     pub v6: Option<Ipv6Net>,
-    /// Where the IPv6 default route goes.
+    /// Where the IPv6 default route goes; `::`: to the link itself.
     pub v6_gateway: Option<Ipv6Addr>,
     /// Keeps the port from speaking to other isolated ports of the bridge (inter-container communication off).
     pub is_isolated: bool,
     /// Lets the bridge send a frame back out of the port it came from.
     pub hairpin: bool,
+    /// Further addresses.
+    pub link_local: Vec<IpNet>,
+    /// Settings below `/proc/sys/net`, with their values.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// What [`attach`] made.
@@ -153,6 +160,13 @@ pub fn remove(host: &mut Socket, host_name: &str) -> Result<bool> {
     link::remove(host, host_name)
 }
 
+/// Deletes the link called `container_name` of `namespace`; false if there is none. For live disconnects of children.
+pub fn remove_child(namespace: BorrowedFd<'_>, container_name: &str) -> Result<bool> {
+    netns::run_here(namespace, || {
+        link::remove(&mut Socket::route()?, container_name)
+    })?
+}
+
 /// Names of the veth ends on the host that begin with `prefix`: what boot compares with the recorded endpoints.
 pub fn list_owned(host: &mut Socket, prefix: &str) -> Result<Vec<String>> {
     let links = link::list(host)?;
@@ -166,9 +180,23 @@ pub fn list_owned(host: &mut Socket, prefix: &str) -> Result<Vec<String>> {
 }
 
 impl Endpoint {
+    fn has_own_mac(&self) -> bool {
+        !matches!(self.child, Some(Child::Ipvlan(..)))
+    }
+
+    fn is_link_local(&self, message: &AddressMessage) -> bool {
+        self.link_local.iter().any(|address| {
+            let local = AddressAttribute::Local(address.addr());
+            message.attributes.contains(&local)
+        })
+    }
+
     fn check(&self) -> Result<()> {
-        for name in [&self.host_name, &self.container_name, &self.bridge] {
+        for name in [&self.container_name, &self.uplink] {
             link::check_name(name)?;
+        }
+        if self.child.is_none() {
+            link::check_name(&self.host_name)?;
         }
         if self.mac.0[0] & 1 != 0 {
             return Err(Error::invalid(format!(
@@ -185,7 +213,7 @@ impl Endpoint {
         ];
         for (network, gateway) in gateways {
             let Some(gateway) = gateway else { continue };
-            if !reaches(network, gateway) {
+            if !gateway.is_unspecified() && !reaches(network, gateway) {
                 return Err(Error::invalid(format!(
                     "the gateway {gateway} is outside the network of {}",
                     self.container_name
@@ -265,14 +293,58 @@ fn attach_here(
     namespace: BorrowedFd<'_>,
     endpoint: &Endpoint,
 ) -> Result<Attached> {
-    let Endpoint {
-        host_name,
-        container_name,
-        bridge,
-        ..
-    } = endpoint;
-    let bridge_index = link::index(host, bridge)
-        .map_err(|_| Error::not_found(format!("bridge {bridge} does not exist")))?;
+    let container_name = &endpoint.container_name;
+    match endpoint.child {
+        None => make_pair(host, namespace, endpoint)?,
+        Some(child) => child.make(host, inside, namespace, endpoint)?,
+    }
+    // Addresses are handed out by us, so probing for duplicates would only make the first seconds fail.
+    let setting = if endpoint.v6.is_none() {
+        ("disable_ipv6", "1")
+    } else {
+        ("accept_dad", "0")
+    };
+    sysctl::set_if_present(
+        &format!("ipv6/conf/{container_name}/{}", setting.0),
+        setting.1,
+    )?;
+    let not_added = |error: Error| {
+        error.prefixed(format!(
+            "failed to add interface {} to sandbox",
+            endpoint.host_name
+        ))
+    };
+    let not_up = |refusal: Refusal| {
+        not_added(Error::from(refusal).prefixed(format!("cannot set {container_name} up")))
+    };
+    for (name, value) in &endpoint.sysctls {
+        sysctl::set_asked(name, value).map_err(not_added)?;
+    }
+    let index = link::index(inside, container_name)?;
+    if endpoint.child.is_some() {
+        let is_gone_soon = |errno| errno == libc::EADDRINUSE;
+        child::retry(is_gone_soon, || inside.request(link::up(index), 0)).map_err(not_up)?;
+    }
+    inside
+        .batch(configuration(endpoint, index))
+        .map_err(|refusal| not_added(describe(endpoint, index, refusal)))?;
+    if endpoint.child.is_none() {
+        link::settle(host, &endpoint.host_name)?;
+    }
+    // Only now: before the bridge forwards for the new port, nobody would hear it.
+    if let Some(v4) = endpoint.v4.filter(|_| endpoint.has_own_mac()) {
+        announce::announce(index, endpoint.mac, v4.addr())?;
+    }
+    Ok(Attached {
+        container_index: index,
+    })
+}
+
+/// Makes a veth pair with one end on a bridge.
+fn make_pair(host: &mut Socket, namespace: BorrowedFd<'_>, endpoint: &Endpoint) -> Result<()> {
+    let uplink = &endpoint.uplink;
+    let bridge_index = link::index(host, uplink)
+        .map_err(|_| Error::not_found(format!("bridge {uplink} does not exist")))?;
     let make = [
         (
             RouteNetlinkMessage::NewLink(endpoint.new_pair(namespace, bridge_index)),
@@ -294,29 +366,7 @@ fn attach_here(
         ),
         other => other,
     }
-    .map_err(|refusal| not_made(host, endpoint, refusal))?;
-    // Addresses are handed out by us, so probing for duplicates would only make the first seconds fail.
-    let setting = if endpoint.v6.is_none() {
-        ("disable_ipv6", "1")
-    } else {
-        ("accept_dad", "0")
-    };
-    sysctl::set_if_present(
-        &format!("ipv6/conf/{container_name}/{}", setting.0),
-        setting.1,
-    )?;
-    let index = link::index(inside, container_name)?;
-    inside
-        .batch(configuration(endpoint, index))
-        .map_err(|refusal| describe(endpoint, index, refusal))?;
-    link::settle(host, host_name)?;
-    // Only now: before the bridge forwards for the new port, nobody would hear it.
-    if let Some(v4) = endpoint.v4 {
-        announce::announce(index, endpoint.mac, v4.addr())?;
-    }
-    Ok(Attached {
-        container_index: index,
-    })
+    .map_err(|refusal| not_made(host, endpoint, refusal))
 }
 
 /// Why the pair was not made; looks for the reason that the kernel does not give.
@@ -324,7 +374,7 @@ fn not_made(host: &mut Socket, endpoint: &Endpoint, refusal: Refusal) -> Error {
     let Endpoint {
         host_name,
         container_name,
-        bridge,
+        uplink: bridge,
         ..
     } = endpoint;
     match link::find(host, bridge) {
@@ -352,6 +402,12 @@ fn configuration(endpoint: &Endpoint, index: u32) -> Vec<(RouteNetlinkMessage, u
             NLM_F_CREATE | NLM_F_EXCL,
         ));
     }
+    for further in &endpoint.link_local {
+        messages.push((
+            RouteNetlinkMessage::NewAddress(address(index, *further)),
+            NLM_F_CREATE | NLM_F_EXCL,
+        ));
+    }
     let gateways = [
         endpoint.v4_gateway.map(IpAddr::V4),
         endpoint.v6_gateway.map(IpAddr::V6),
@@ -371,6 +427,14 @@ fn describe(endpoint: &Endpoint, index: u32, refusal: Refusal) -> Error {
         .nth(refusal.index)
         .map(|(message, _)| message);
     let what = match refused {
+        Some(RouteNetlinkMessage::NewAddress(message)) if endpoint.is_link_local(&message) => {
+            let all: Vec<String> = endpoint.link_local.iter().map(IpNet::to_string).collect();
+            return Error::from(refusal).prefixed(format!(
+                "error setting interface {:?} link local IPs to [{}]",
+                endpoint.host_name,
+                all.join(" ")
+            ));
+        }
         Some(RouteNetlinkMessage::NewAddress(_)) => "give an address to",
         Some(RouteNetlinkMessage::NewRoute(_)) => "set the default route of",
         _ => "set up",

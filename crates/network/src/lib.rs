@@ -7,6 +7,7 @@
 
 mod announce;
 pub mod bridge;
+pub mod child;
 pub mod conntrack;
 pub mod dns;
 pub mod endpoint;

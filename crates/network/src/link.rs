@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub const NAME_BYTES_MAX: usize = 15;
 
 /// An Ethernet address; shown as Docker shows it, `02:42:ac:11:00:02`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct MacAddress(pub [u8; 6]);
 
 /// What we read about a link.

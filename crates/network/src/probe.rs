@@ -48,7 +48,7 @@ fn try_bridge() -> Result<()> {
         host_name: "probe1".to_owned(),
         container_name: "eth0".to_owned(),
         mac: ipam::mac_from_random([0; 6]),
-        bridge: BRIDGE.to_owned(),
+        uplink: BRIDGE.to_owned(),
         mtu: 1500,
         v4: Some(network([192, 0, 2, 2])),
         v4_gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
@@ -56,6 +56,7 @@ fn try_bridge() -> Result<()> {
         v6_gateway: None,
         is_isolated: false,
         hairpin: true,
+        ..Endpoint::default()
     };
     endpoint::create(&mut socket, &[endpoint]).map(drop)
 }

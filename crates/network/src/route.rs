@@ -74,7 +74,7 @@ pub fn default_mtu(socket: &mut Socket) -> Result<u32> {
     }
 }
 
-/// The default route through `gateway` on the link `index`.
+/// The default route through `gateway` on the link `index`; the unspecified address is the link itself.
 pub(crate) fn default_via(gateway: IpAddr, index: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family_of(gateway);
@@ -82,10 +82,14 @@ pub(crate) fn default_via(gateway: IpAddr, index: u32) -> RouteMessage {
     message.header.protocol = RouteProtocol::Boot;
     message.header.scope = RouteScope::Universe;
     message.header.kind = RouteType::Unicast;
-    message.attributes = vec![
-        RouteAttribute::Gateway(gateway.into()),
-        RouteAttribute::Oif(index),
-    ];
+    message.attributes.push(RouteAttribute::Oif(index));
+    if gateway.is_unspecified() {
+        message.header.scope = RouteScope::Link;
+    } else {
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(gateway.into()));
+    }
     message
 }
 

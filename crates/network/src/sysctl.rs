@@ -1,6 +1,6 @@
 //! Writes the few `/proc/sys/net` values that netlink cannot set. They belong to the network namespace of the calling thread.
 
-use gantry_base::{Context as _, Result};
+use gantry_base::{Context as _, Error, Result};
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
@@ -24,6 +24,21 @@ pub(crate) fn set_if_present(name: &str, value: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(_) => set(name, value),
     }
+}
+
+/// Sets `net/<name>` to what a user asked for, in Docker's words where that fails.
+pub(crate) fn set_asked(name: &str, value: &str) -> Result<()> {
+    let path = path_of(name);
+    let shown = path.display();
+    if !path.is_file() {
+        return Err(Error::internal(format!("{shown} is not a sysctl file")));
+    }
+    write(&path, value).map_err(|error| {
+        Error::internal(format!(
+            "unable to write to '{shown}': write {shown}: {}",
+            Error::from(error)
+        ))
+    })
 }
 
 /// The value of `net/<name>`, without its newline; none if there is no such setting.

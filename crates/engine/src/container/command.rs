@@ -70,7 +70,7 @@ pub(crate) enum Command {
 pub(crate) enum NetworkChange {
     Connect {
         network: Arc<Network>,
-        asked: Attachment,
+        asked: Box<Attachment>,
     },
     Disconnect {
         network: String,

@@ -353,13 +353,15 @@ pub struct Attachment {
 }
 
 /// Addresses asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AskedAddresses {
     /// IPv4
     pub ipv4: Option<Ipv4Addr>,
     /// IPv6
     pub ipv6: Option<Ipv6Addr>,
+    /// Further ones, that are good on the link only.
+    pub link_local: Vec<IpAddr>,
 }
 
 /// One mount.

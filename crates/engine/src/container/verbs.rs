@@ -96,7 +96,7 @@ impl Containers {
         let (id, is_live) = self.is_live(reference)?;
         let change = NetworkChange::Connect {
             network: network.clone(),
-            asked,
+            asked: Box::new(asked),
         };
         self.ask(&id, |reply| Command::Network { change, reply })
             .await?;

@@ -1,7 +1,8 @@
 //! Connecting a container to one more network, and disconnecting it: of a running container, the kernel follows at once.
 
-use super::claim::{check_asked, free_interface, unaddressed};
+use super::claim::{check_asked, unaddressed};
 use super::endpoint::EndpointClaim;
+use super::endpoint_options::free_interface;
 use super::resolver::reopen_resolver;
 use super::{Claims, Driver, Network, Networks};
 use crate::container::config::{Attachment, Config, NetworkConfig};

@@ -1,6 +1,7 @@
 //! What a run reserves: addresses as rows whose uniqueness is the reservation, and with them its host ports.
 
 use super::endpoint::EndpointClaim;
+use super::endpoint_options::free_interface;
 use super::ports::port_protocol;
 use super::record::{Network, Pool};
 use super::{Driver, Networks};
@@ -215,7 +216,7 @@ pub(super) fn unaddressed(
             random[0], random[1], random[2], random[3], random[4], random[5],
         ]),
     };
-    Ok(EndpointClaim {
+    let claim = EndpointClaim {
         id: NetworkId::from_random(crate::random_bytes)
             .as_str()
             .to_owned(),
@@ -225,12 +226,14 @@ pub(super) fn unaddressed(
         v4: None,
         v6: None,
         asked: asked.clone(),
-    })
+    };
+    claim.check_options()?;
+    Ok(claim)
 }
 
 /// What can be said against the addresses asked for before they are taken.
 pub(super) fn check_asked(network: &Network, asked: &Attachment) -> Result<()> {
-    let Some(addresses) = asked.addresses else {
+    let Some(addresses) = &asked.addresses else {
         return Ok(());
     };
     let wanted = [
@@ -253,36 +256,6 @@ pub(super) fn check_asked(network: &Network, asked: &Attachment) -> Result<()> {
     Ok(())
 }
 
-/// The name that the driver's option asks for, else the first free number after the network's prefix.
-pub(super) fn free_interface(
-    network: &Network,
-    asked: &Attachment,
-    others: &[EndpointClaim],
-) -> Result<String> {
-    let is_taken = |name: &str| others.iter().any(|other| other.interface == name);
-    let option = asked
-        .driver_options
-        .as_ref()
-        .and_then(|options| options.get("com.docker.network.endpoint.ifname"));
-    if let Some(name) = option {
-        gantry_network::link::check_name(name)?;
-        if is_taken(name) {
-            return Err(Error::conflict(format!(
-                "interface name {name} is already in use"
-            )));
-        }
-        return Ok(name.clone());
-    }
-    let prefix = network
-        .bridge
-        .as_ref()
-        .map_or("eth", |options| options.interface_prefix.as_str());
-    (0..=others.len())
-        .map(|number| format!("{prefix}{number}"))
-        .find(|name| !is_taken(name))
-        .ok_or_else(|| Error::internal("no interface name is free"))
-}
-
 fn insert_endpoint(
     tx: &Transaction<'_>,
     container: &str,
@@ -297,7 +270,7 @@ fn insert_endpoint(
         )));
     }
     let taken = taken_addresses(tx, &network.id)?;
-    let asked = endpoint.asked.addresses.unwrap_or_default();
+    let asked = endpoint.asked.addresses.clone().unwrap_or_default();
     let asked = [asked.ipv4.map(IpAddr::V4), asked.ipv6.map(IpAddr::V6)];
     for (pool, asked) in [&network.v4, &network.v6].into_iter().zip(asked) {
         let Some(pool) = pool else { continue };
@@ -333,7 +306,7 @@ fn choose(
     last: Option<IpAddr>,
 ) -> Result<IpAddr> {
     let is_taken =
-        |ip: IpAddr| ip == pool.gateway || pool.reserved.contains(&ip) || taken.contains(&ip);
+        |ip: IpAddr| pool.gateway == Some(ip) || pool.reserved.contains(&ip) || taken.contains(&ip);
     match asked {
         Some(address) if is_taken(address) => {
             Err(Error::new(ErrorKind::Forbidden, "Address already in use"))

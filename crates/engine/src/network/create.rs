@@ -242,13 +242,14 @@ fn choose_addresses(inner: &Inner, dataplane: &mut Dataplane, network: &mut Netw
         if !wanted {
             continue;
         }
+        let has_gateway = network.has_gateway(is_v6);
         let pool = if let Some(config) = given(is_v6) {
-            configured_pool(config, &own, &routes)?
+            configured_pool(config, &own, &routes, has_gateway)?
         } else {
-            let pool = chosen_pool(is_v6, inner, &used)?;
+            let pool = chosen_pool(is_v6, inner, &used, has_gateway)?;
             network.ipam.subnets.push(SubnetConfig {
                 subnet: pool.subnet.to_string(),
-                gateway: pool.gateway.to_string(),
+                gateway: pool.gateway.map(|ip| ip.to_string()).unwrap_or_default(),
                 ..SubnetConfig::default()
             });
             pool
@@ -262,7 +263,12 @@ fn choose_addresses(inner: &Inner, dataplane: &mut Dataplane, network: &mut Netw
     Ok(())
 }
 
-fn configured_pool(config: &SubnetConfig, own: &[IpNet], routes: &[IpNet]) -> Result<Pool> {
+fn configured_pool(
+    config: &SubnetConfig,
+    own: &[IpNet],
+    routes: &[IpNet],
+    has_gateway: bool,
+) -> Result<Pool> {
     let damaged = |_| Error::invalid(format!("invalid subnet {}", config.subnet));
     let subnet: IpNet = config.subnet.parse().map_err(damaged)?;
     if ipam::overlapping_of(subnet, own).is_some() {
@@ -285,12 +291,17 @@ fn configured_pool(config: &SubnetConfig, own: &[IpNet], routes: &[IpNet]) -> Re
         .values()
         .filter_map(|address| address.parse().ok())
         .collect();
-    let gateway = match config.gateway.as_str() {
-        "" => ipam::next_free_of(subnet, range, |ip| reserved.contains(&ip), None)?,
-        gateway => gateway
-            .parse()
-            .map_err(|_| Error::invalid(format!("invalid gateway {gateway}: invalid address")))?,
-    };
+    let gateway =
+        match config.gateway.as_str() {
+            "" if has_gateway => {
+                let first = ipam::next_free_of(subnet, range, |ip| reserved.contains(&ip), None)?;
+                Some(first)
+            }
+            "" => None,
+            gateway => Some(gateway.parse().map_err(|_| {
+                Error::invalid(format!("invalid gateway {gateway}: invalid address"))
+            })?),
+        };
     Ok(Pool {
         subnet,
         range,
@@ -300,7 +311,7 @@ fn configured_pool(config: &SubnetConfig, own: &[IpNet], routes: &[IpNet]) -> Re
     })
 }
 
-fn chosen_pool(is_v6: bool, inner: &Inner, used: &[IpNet]) -> Result<Pool> {
+fn chosen_pool(is_v6: bool, inner: &Inner, used: &[IpNet], has_gateway: bool) -> Result<Pool> {
     let subnet = if is_v6 {
         IpNet::V6(ipam::choose_subnet_v6(inner.local_prefix()?, used)?)
     } else {
@@ -309,7 +320,9 @@ fn chosen_pool(is_v6: bool, inner: &Inner, used: &[IpNet]) -> Result<Pool> {
     Ok(Pool {
         subnet,
         range: subnet,
-        gateway: ipam::next_free_of(subnet, subnet, |_| false, None)?,
+        gateway: has_gateway
+            .then(|| ipam::next_free_of(subnet, subnet, |_| false, None))
+            .transpose()?,
         reserved: Vec::new(),
         is_configured: false,
     })
@@ -498,10 +511,13 @@ mod tests {
             subnet: "10.99.0.0/24".into(),
             ..SubnetConfig::default()
         };
-        let pool = configured_pool(&config, &[net("10.98.0.0/16")], &[net("10.0.0.0/8")])
+        let pool = configured_pool(&config, &[net("10.98.0.0/16")], &[net("10.0.0.0/8")], true)
             .expect("the wider route stays useful");
-        assert_eq!(pool.gateway.to_string(), "10.99.0.1");
-        assert!(configured_pool(&config, &[net("10.99.0.0/16")], &[]).is_err());
-        assert!(configured_pool(&config, &[], &[net("10.99.0.128/25")]).is_err());
+        assert_eq!(
+            pool.gateway.map(|ip| ip.to_string()).as_deref(),
+            Some("10.99.0.1")
+        );
+        assert!(configured_pool(&config, &[net("10.99.0.0/16")], &[], true).is_err());
+        assert!(configured_pool(&config, &[], &[net("10.99.0.128/25")], true).is_err());
     }
 }

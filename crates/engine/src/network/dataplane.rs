@@ -7,7 +7,7 @@ use gantry_base::{Context, Error, Result};
 use gantry_network::bridge::{self, BridgeConfig};
 use gantry_network::endpoint::{self, Endpoint, Sandbox};
 use gantry_network::firewall::{
-    BridgeRules, Desired, Firewall, GatewayMode, PublishedPort, render,
+    BridgeRules, Desired, Firewall, GatewayMode, PublishedPort, render, with_direct,
 };
 use gantry_network::netlink::Socket;
 use gantry_network::{conntrack, ipam, link, route};
@@ -117,7 +117,7 @@ impl Dataplane {
         let mtu = self.mtu(options.mtu.or(self.settings.mtu))?;
         let has_no_v4 = options.inhibits_ipv4 || options.mode_v4 == GatewayMode::Isolated;
         let has_no_v6 = options.mode_v6 == GatewayMode::Isolated;
-        let host_address = |pool: &Pool| IpNet::new(pool.gateway, pool.subnet.prefix_len()).ok();
+        let host_address = |pool: &Pool| IpNet::new(pool.gateway?, pool.subnet.prefix_len()).ok();
         let v4 = network.v4.as_ref().filter(|_| !has_no_v4);
         let v6 = network.v6.as_ref().filter(|_| !has_no_v6);
         let config = BridgeConfig {
@@ -142,6 +142,7 @@ impl Dataplane {
             is_internal: network.is_internal,
             mode_v4: options.mode_v4,
             mode_v6: options.mode_v6,
+            trusted_interfaces: options.trusted_interfaces.clone(),
         });
         Ok(())
     }
@@ -255,14 +256,16 @@ impl Dataplane {
         if let Some(firewall) = &mut self.firewall
             && !ports.is_empty()
         {
-            firewall.add_ports(ports).context("cannot publish ports")?;
+            firewall
+                .add_ports(&with_direct(&self.desired, ports))
+                .context("cannot publish ports")?;
         }
         Ok(())
     }
 
     pub(super) fn unpublish(&mut self, ports: &[PublishedPort]) -> Result<()> {
         if let Some(firewall) = &mut self.firewall {
-            firewall.remove_ports(ports)?;
+            firewall.remove_ports(&with_direct(&self.desired, ports))?;
         }
         if let Some(netfilter) = &mut self.netfilter {
             for port in ports {

@@ -49,14 +49,14 @@ impl EndpointClaim {
 
     /// Where its default route would go; none on networks that nothing leaves.
     fn v4_gateway(&self) -> Option<Ipv4Addr> {
-        match self.network.v4.as_ref()?.gateway {
+        match self.network.v4.as_ref()?.gateway? {
             IpAddr::V4(gateway) if !self.network.is_internal && self.v4.is_some() => Some(gateway),
             _ => None,
         }
     }
 
     fn v6_gateway(&self) -> Option<Ipv6Addr> {
-        match self.network.v6.as_ref()?.gateway {
+        match self.network.v6.as_ref()?.gateway? {
             IpAddr::V6(gateway) if !self.network.is_internal && self.v6.is_some() => Some(gateway),
             _ => None,
         }
@@ -229,7 +229,7 @@ impl Networks {
             host_name: endpoint.host_name(),
             container_name: endpoint.interface.clone(),
             mac: endpoint.mac,
-            bridge: options
+            uplink: options
                 .map(|options| options.interface.clone())
                 .unwrap_or_default(),
             mtu: self.mtu_of(&endpoint.network),
@@ -239,6 +239,9 @@ impl Networks {
             v6_gateway: endpoint.v6_gateway().filter(|_| is_gateway(true)),
             is_isolated: options.is_some_and(|options| !options.allows_inter_container),
             hairpin: true,
+            child: None,
+            link_local: endpoint.link_local(),
+            sysctls: endpoint.sysctls(),
         }
     }
 

@@ -9,6 +9,7 @@ mod claim;
 mod create;
 mod dataplane;
 mod endpoint;
+mod endpoint_options;
 mod names;
 mod options;
 mod ports;
@@ -366,7 +367,7 @@ fn predefined(
             v4: facts.map(|facts| Pool {
                 subnet: facts.subnet.into(),
                 range: facts.range.into(),
-                gateway: facts.gateway.into(),
+                gateway: Some(facts.gateway.into()),
                 reserved: Vec::new(),
                 is_configured: false,
             }),

@@ -24,6 +24,8 @@ pub(crate) struct BridgeOptions {
     pub(crate) mode_v6: GatewayMode,
     /// Of the containers' interfaces.
     pub(crate) interface_prefix: String,
+    /// Interfaces of the host from which published ports are reachable at the containers' own addresses.
+    pub(crate) trusted_interfaces: Vec<String>,
 }
 
 impl BridgeOptions {
@@ -39,6 +41,7 @@ impl BridgeOptions {
             mode_v4: GatewayMode::Nat,
             mode_v6: GatewayMode::Nat,
             interface_prefix: "eth".to_owned(),
+            trusted_interfaces: Vec::new(),
         }
     }
 
@@ -58,6 +61,7 @@ impl BridgeOptions {
             mode_v4: GatewayMode::Nat,
             mode_v6: GatewayMode::Nat,
             interface_prefix: "eth".to_owned(),
+            trusted_interfaces: Vec::new(),
         };
         for (key, value) in options {
             parsed.set(key, value)?;
@@ -90,13 +94,18 @@ impl BridgeOptions {
             "bridge.gateway_mode_ipv4" => self.mode_v4 = gateway_mode(key, value)?,
             "bridge.gateway_mode_ipv6" => self.mode_v6 = gateway_mode(key, value)?,
             "driver.mtu" => self.mtu = mtu(key, value)?,
-            "container_iface_prefix" => {
-                gantry_network::link::check_name(value)?;
-                value.clone_into(&mut self.interface_prefix);
+            "container_iface_prefix" => value.clone_into(&mut self.interface_prefix),
+            // Between colons; a name that no interface can have, or has, never matches.
+            "bridge.trusted_host_interfaces" => {
+                self.trusted_interfaces = value
+                    .split(':')
+                    .filter(|name| gantry_network::link::check_name(name).is_ok())
+                    .map(str::to_owned)
+                    .collect();
             }
-            "bridge.default_bridge" | "bridge.trusted_host_interfaces" => {
+            "bridge.default_bridge" if boolean(key, value)? => {
                 return Err(Error::not_implemented(format!(
-                    "network option {key} is not supported yet"
+                    "network option {key}=true is not supported"
                 )));
             }
             _ => {}
@@ -109,9 +118,7 @@ fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode> {
     match value {
         "nat" => Ok(GatewayMode::Nat),
         "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
-        "routed" => Err(Error::not_implemented(format!(
-            "network option {key}=routed is not supported yet"
-        ))),
+        "routed" => Ok(GatewayMode::Routed),
         "isolated" => Ok(GatewayMode::Isolated),
         _ => Err(unreadable(
             key,

@@ -3,7 +3,7 @@
 use super::{Claims, Networks, claim};
 use crate::container::config::{Config, PortBinding, PortSpec, Protocol};
 use gantry_base::{Error, ErrorKind, Result};
-use gantry_network::firewall::{PortProtocol, PublishedPort};
+use gantry_network::firewall::{GatewayMode, PortProtocol, PublishedPort};
 use gantry_network::port;
 use gantry_state::rusqlite::{Transaction, params};
 use gantry_state::{Durability, sql_error};
@@ -25,10 +25,15 @@ impl Networks {
         }
         let mut taken = claim::all_published(&self.inner.database)?;
         for binding in &bindings {
-            let wanted = Wanted {
-                binding,
-                ends: self.ends(binding, claims)?,
-            };
+            let (direct, ends): (Vec<_>, Vec<_>) = self
+                .ends(binding, claims)?
+                .into_iter()
+                .partition(|(_, container_ip)| claims.is_routed(container_ip.is_ipv6()));
+            claims.publish_directly(binding, &direct);
+            if ends.is_empty() {
+                continue;
+            }
+            let wanted = Wanted { binding, ends };
             let reservation = self.reserve(&wanted, &taken)?;
             for (host_ip, container_ip) in &wanted.ends {
                 let published = PublishedPort {
@@ -138,6 +143,31 @@ impl Networks {
 }
 
 impl Claims {
+    /// Whether the addresses of a family that published ports lead to are reached without translation.
+    fn is_routed(&self, is_v6: bool) -> bool {
+        let endpoint = self.gateway_endpoint(is_v6);
+        let options = endpoint.and_then(|end| end.network.bridge.as_ref());
+        let mode = options.map(|options| {
+            if is_v6 {
+                options.mode_v6
+            } else {
+                options.mode_v4
+            }
+        });
+        mode == Some(GatewayMode::Routed)
+    }
+
+    /// Ports of routed networks: of the binding only the container's side counts.
+    fn publish_directly(&mut self, binding: &PortBinding, ends: &[(IpAddr, IpAddr)]) {
+        let protocol = port_protocol(binding.container.protocol);
+        for (_, container_ip) in ends {
+            let port = PublishedPort::direct(protocol, *container_ip, binding.container.port);
+            if !self.published.contains(&port) {
+                self.published.push(port);
+            }
+        }
+    }
+
     /// The endpoints that published ports lead to, by family.
     fn gateway_ids(&self) -> Vec<(bool, String)> {
         [false, true]
@@ -228,8 +258,12 @@ pub(crate) fn published_views(
                     PortProtocol::Sctp => Protocol::Sctp,
                 },
             },
-            host_ip: port.host_ip,
-            host_port: port.host_port,
+            host_ip: match port.host_ip {
+                _ if !port.is_direct() => port.host_ip,
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            },
+            host_port: if port.is_direct() { 0 } else { port.host_port },
         })
         .collect()
 }

@@ -2,6 +2,7 @@
 
 use super::options::BridgeOptions;
 use gantry_base::{Error, ErrorKind, Result};
+use gantry_network::firewall::GatewayMode;
 use gantry_state::rusqlite::{Connection, Transaction, params};
 use gantry_state::sql_error;
 use indexmap::IndexMap;
@@ -100,7 +101,8 @@ pub struct SubnetConfig {
 pub(crate) struct Pool {
     pub(crate) subnet: IpNet,
     pub(crate) range: IpNet,
-    pub(crate) gateway: IpAddr,
+    /// None: the host has no address on the network, and nobody else has one that leads out.
+    pub(crate) gateway: Option<IpAddr>,
     /// Besides the gateway.
     pub(crate) reserved: Vec<IpAddr>,
     /// Whether the user chose it: only then may containers ask for addresses of it.
@@ -131,6 +133,18 @@ impl Network {
         self.v4.iter().chain(&self.v6)
     }
 
+    /// Whether an address of a family is set aside for the way out, or for the host.
+    pub(super) fn has_gateway(&self, is_v6: bool) -> bool {
+        let mode = self.bridge.as_ref().map(|options| {
+            if is_v6 {
+                options.mode_v6
+            } else {
+                options.mode_v4
+            }
+        });
+        mode != Some(GatewayMode::Isolated)
+    }
+
     /// Whether containers on it find each other by name.
     pub(crate) fn has_names(&self) -> bool {
         !self.is_predefined && self.bridge.is_some()
@@ -139,7 +153,10 @@ impl Network {
     /// How many addresses of each subnet are taken by others than endpoints: the gateway, and those that nobody may have.
     pub fn subnets_in_use(&self) -> Vec<(IpNet, u64)> {
         self.pools()
-            .map(|pool| (pool.subnet, pool.reserved.len() as u64 + 1))
+            .map(|pool| {
+                let gateway = u64::from(pool.gateway.is_some());
+                (pool.subnet, pool.reserved.len() as u64 + gateway)
+            })
             .collect()
     }
 

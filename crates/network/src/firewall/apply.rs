@@ -3,7 +3,7 @@
 use super::encode::{
     Batch, DELETE_ELEMENT, FAMILY_INET, GET_TABLE, NEW_ELEMENT, Transaction, single_message,
 };
-use super::render::PortMap;
+use super::port_map::PortMap;
 use super::{PublishedPort, Ruleset};
 use crate::netlink::{Refusal, Socket};
 use gantry_base::{Context as _, Error, Result};

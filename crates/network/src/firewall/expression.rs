@@ -57,6 +57,14 @@ pub(super) fn add_statement(list: &mut Attributes<'_>, statement: &Statement) {
             });
             compare(list, true, &u32::from(libc::RTN_LOCAL).to_ne_bytes());
         }
+        Statement::DestinationSet { field, set } => {
+            load_destination(list, *field);
+            list.expression("lookup", |a| {
+                a.text(1, set);
+                a.number(2, REGISTER);
+            });
+        }
+        Statement::ControlMessage(field) => control_message(list, *field),
         Statement::TranslateDestination {
             field,
             is_bound,
@@ -71,15 +79,12 @@ pub(super) fn add_statement(list: &mut Attributes<'_>, statement: &Statement) {
 
 /// Looks protocol and port (and address) up in a map, and translates to the address and port found there.
 fn translate_destination(list: &mut Attributes<'_>, field: Field, is_bound: bool, map: &str) {
-    let mut register = REGISTER;
     if is_bound {
-        load_address(list, field, End::Destination, register);
-        register += width(&[field]) / 4;
+        load_destination(list, field);
     } else {
         require_family(list, field);
+        load_service(list, REGISTER);
     }
-    load_meta(list, 16, register);
-    load_payload(list, 2, 2, 2, register + 1);
     list.expression("lookup", |a| {
         a.text(1, map);
         a.number(2, REGISTER);
@@ -91,6 +96,29 @@ fn translate_destination(list: &mut Attributes<'_>, field: Field, is_bound: bool
         a.number(3, REGISTER);
         a.number(5, REGISTER + width(&[field]) / 4);
     });
+}
+
+/// Whether the packet is of the control protocol of its family.
+fn control_message(list: &mut Attributes<'_>, field: Field) {
+    let protocol = match field {
+        Field::V6 => libc::IPPROTO_ICMPV6,
+        _ => libc::IPPROTO_ICMP,
+    };
+    load_meta(list, 16, REGISTER);
+    let byte = u8::try_from(protocol).expect("protocols of the header are one byte");
+    compare(list, true, &[byte]);
+}
+
+/// Loads the destination's address, protocol and port, one after the other.
+fn load_destination(list: &mut Attributes<'_>, field: Field) {
+    load_address(list, field, End::Destination, REGISTER);
+    load_service(list, REGISTER + width(&[field]) / 4);
+}
+
+/// Loads protocol and port of the destination.
+fn load_service(list: &mut Attributes<'_>, register: u32) {
+    load_meta(list, 16, register);
+    load_payload(list, 2, 2, 2, register + 1);
 }
 
 /// Expressions for rules in chains of iptables, which must be of the kind that iptables itself writes.

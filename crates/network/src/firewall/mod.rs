@@ -10,12 +10,13 @@ mod encode;
 mod expression;
 mod foreign;
 mod intact;
+mod port_map;
 mod render;
 mod ruleset;
 
 pub use apply::Firewall;
 pub use foreign::ForeignDrop;
-pub use render::{render, resolver_rules};
+pub use render::{render, resolver_rules, with_direct};
 pub use ruleset::Ruleset;
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -52,6 +53,8 @@ pub struct BridgeRules {
     pub mode_v4: GatewayMode,
     /// How its IPv6 addresses are seen from outside.
     pub mode_v6: GatewayMode,
+    /// Interfaces from which the containers' own addresses are reachable at published ports.
+    pub trusted_interfaces: Vec<String>,
 }
 
 /// How the addresses of a bridge are seen from outside.
@@ -81,6 +84,24 @@ pub struct PublishedPort {
     pub container_ip: IpAddr,
     /// The port behind it.
     pub container_port: u16,
+}
+
+impl PublishedPort {
+    /// A port of a container that is reachable at the container's own address, without translation.
+    pub fn direct(protocol: PortProtocol, container_ip: IpAddr, container_port: u16) -> Self {
+        Self {
+            protocol,
+            host_ip: container_ip,
+            host_port: container_port,
+            container_ip,
+            container_port,
+        }
+    }
+
+    /// Whether nothing is translated: see [`PublishedPort::direct`].
+    pub fn is_direct(&self) -> bool {
+        self.host_ip == self.container_ip && self.host_port == self.container_port
+    }
 }
 
 /// A transport protocol with ports.

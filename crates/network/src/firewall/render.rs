@@ -1,5 +1,6 @@
 //! What is wanted, as a table. Pure: the same wishes give the same table, in whatever order they are listed.
 
+use super::port_map::PortMap;
 use super::ruleset::{
     Base, Chain, Data, DataType, Direction, Element, End, Field, Hook, Set, Statement, Value,
     Verdict,
@@ -22,7 +23,9 @@ pub fn render(desired: &Desired) -> Ruleset {
     let mut bridges: Vec<&BridgeRules> = desired.bridges.iter().collect();
     bridges.sort_by(|one, other| one.name.cmp(&other.name));
     bridges.dedup_by(|one, other| one.name == other.name);
-    let mut sets: Vec<Set> = PortMap::ALL.map(|map| map.render(&desired.ports)).into();
+    let ports = with_direct(desired, &desired.ports);
+    let maps = PortMap::ALL.iter().chain(&PortMap::DIRECT);
+    let mut sets: Vec<Set> = maps.map(|map| map.render(&ports)).collect();
     sets.extend([
         Set {
             name: BRIDGES.to_owned(),
@@ -57,6 +60,25 @@ pub fn render(desired: &Desired) -> Ruleset {
     Ruleset { sets, chains }
 }
 
+/// `ports`, and what of them is also reachable at the container's own address, as its bridge trusts some interfaces.
+pub fn with_direct(desired: &Desired, ports: &[PublishedPort]) -> Vec<PublishedPort> {
+    let is_trusting = |port: &&PublishedPort| {
+        desired.bridges.iter().any(|bridge| {
+            !bridge.trusted_interfaces.is_empty()
+                && subnets(bridge)
+                    .iter()
+                    .any(|subnet| subnet.contains(&port.container_ip))
+        })
+    };
+    let direct = ports
+        .iter()
+        .filter(is_trusting)
+        .map(|port| PublishedPort::direct(port.protocol, port.container_ip, port.container_port));
+    let mut all = ports.to_vec();
+    all.extend(direct);
+    all
+}
+
 /// The table of a container's own namespace: leads port 53 of `address` to the sockets of its name server.
 pub fn resolver_rules(address: Ipv4Addr, udp_port: u16, tcp_port: u16) -> Ruleset {
     const DOMAIN: u16 = 53;
@@ -64,6 +86,7 @@ pub fn resolver_rules(address: Ipv4Addr, udp_port: u16, tcp_port: u16) -> Rulese
         name: "resolver",
         field: Field::V4,
         is_bound: true,
+        is_direct: false,
     };
     let port = |protocol, container_port| PublishedPort {
         protocol,
@@ -96,98 +119,6 @@ pub fn resolver_rules(address: Ipv4Addr, udp_port: u16, tcp_port: u16) -> Rulese
             ..map.definition()
         }],
         chains: vec![output],
-    }
-}
-
-/// One of the four maps from published ports to what is behind them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PortMap {
-    pub(super) name: &'static str,
-    field: Field,
-    is_bound: bool,
-}
-
-impl PortMap {
-    /// Those that name an address come first, as the better match.
-    const ALL: [Self; 4] = [
-        Self {
-            name: "ports_v4_bound",
-            field: Field::V4,
-            is_bound: true,
-        },
-        Self {
-            name: "ports_v4",
-            field: Field::V4,
-            is_bound: false,
-        },
-        Self {
-            name: "ports_v6_bound",
-            field: Field::V6,
-            is_bound: true,
-        },
-        Self {
-            name: "ports_v6",
-            field: Field::V6,
-            is_bound: false,
-        },
-    ];
-
-    /// The map that `port` belongs to.
-    pub(super) fn of(port: &PublishedPort) -> Self {
-        let [v4_bound, v4, v6_bound, v6] = Self::ALL;
-        match (port.host_ip, port.host_ip.is_unspecified()) {
-            (IpAddr::V4(_), false) => v4_bound,
-            (IpAddr::V4(_), true) => v4,
-            (IpAddr::V6(_), false) => v6_bound,
-            (IpAddr::V6(_), true) => v6,
-        }
-    }
-
-    /// The element that publishes `port`.
-    pub(super) fn element(self, port: &PublishedPort) -> Element {
-        let mut key = vec![
-            Value::Protocol(port.protocol),
-            Value::Service(port.host_port),
-        ];
-        if self.is_bound {
-            key.insert(0, Value::Address(port.host_ip));
-        }
-        let data = vec![
-            Value::Address(port.container_ip),
-            Value::Service(port.container_port),
-        ];
-        Element {
-            key,
-            data: Some(Data::Values(data)),
-        }
-    }
-
-    /// The map without its elements: all that is needed to change it.
-    pub(super) fn definition(self) -> Set {
-        let mut key = vec![Field::Protocol, Field::Service];
-        if self.is_bound {
-            key.insert(0, self.field);
-        }
-        let data = Some(DataType::Fields(vec![self.field, Field::Service]));
-        Set {
-            name: self.name.to_owned(),
-            key,
-            data,
-            elements: Vec::new(),
-        }
-    }
-
-    fn render(self, ports: &[PublishedPort]) -> Set {
-        let mut ports: Vec<_> = ports
-            .iter()
-            .filter(|port| Self::of(port).name == self.name)
-            .collect();
-        ports.sort_by_key(|port| (port.host_ip, port.protocol, port.host_port));
-        ports.dedup_by_key(|port| (port.host_ip, port.protocol, port.host_port));
-        Set {
-            elements: ports.into_iter().map(|port| self.element(port)).collect(),
-            ..self.definition()
-        }
     }
 }
 
@@ -264,6 +195,7 @@ fn bridge_chains(bridge: &BridgeRules) -> Vec<Chain> {
             };
             forward_to.push(vec![to_it, accept()]);
         }
+        forward_to.extend(direct_rules(bridge));
     }
     forward_to.push(vec![drop_packet()]);
     let mut chains = vec![Chain {
@@ -290,6 +222,32 @@ fn bridge_chains(bridge: &BridgeRules) -> Vec<Chain> {
         rules: nat_rules(bridge),
     });
     chains
+}
+
+/// What reaches containers at their own addresses: published ports of routed networks, and of others for trusted interfaces.
+fn direct_rules(bridge: &BridgeRules) -> Vec<Vec<Statement>> {
+    let mut rules = Vec::new();
+    for network in subnets(bridge) {
+        let set = PortMap::DIRECT[usize::from(network.addr().is_ipv6())];
+        let to_published = Statement::DestinationSet {
+            field: set.field,
+            set: set.name,
+        };
+        if mode(bridge, &network) == GatewayMode::Routed {
+            rules.push(vec![to_published, accept()]);
+            rules.push(vec![Statement::ControlMessage(set.field), accept()]);
+            continue;
+        }
+        for name in &bridge.trusted_interfaces {
+            let from = Statement::Interface {
+                direction: Direction::In,
+                is: true,
+                name: name.clone(),
+            };
+            rules.push(vec![from, to_published.clone(), accept()]);
+        }
+    }
+    rules
 }
 
 /// Who speaks to a published port from the host's loopback, or from the bridge itself, gets the host's address: the

@@ -115,6 +115,13 @@ pub(super) enum Statement {
     DestinationTranslated,
     /// `fib daddr type local`
     DestinationLocal,
+    /// Address, protocol and port of the destination are in a set.
+    DestinationSet {
+        field: Field,
+        set: &'static str,
+    },
+    /// The control messages of the address family.
+    ControlMessage(Field),
     /// Translates the destination to what a map says for protocol and port, and for the address before them if `is_bound`.
     TranslateDestination {
         field: Field,
@@ -345,6 +352,12 @@ impl fmt::Display for Statement {
             Self::Established => f.write_str("ct state established,related"),
             Self::DestinationTranslated => f.write_str("ct status dnat"),
             Self::DestinationLocal => f.write_str("fib daddr type local"),
+            Self::DestinationSet { field, set } => {
+                let family = field.family_word();
+                write!(f, "{family} daddr . meta l4proto . th dport @{set}")
+            }
+            Self::ControlMessage(Field::V6) => f.write_str("meta l4proto ipv6-icmp"),
+            Self::ControlMessage(_) => f.write_str("meta l4proto icmp"),
             Self::TranslateDestination {
                 field,
                 is_bound,

@@ -169,7 +169,7 @@ fn what_cannot_be_attached_is_refused_by_name() {
         assert_eq!(attach(&endpoint), "bridge gtest0 does not exist");
         let changed = |change: &dyn Fn(&mut endpoint::Endpoint)| {
             let mut endpoint = endpoint::Endpoint {
-                bridge: "eth0".to_owned(),
+                uplink: "eth0".to_owned(),
                 ..endpoint.clone()
             };
             change(&mut endpoint);
@@ -189,7 +189,7 @@ fn what_cannot_be_attached_is_refused_by_name() {
         assert_eq!(attach(&path), "invalid network interface name \"../lo\"");
         let multicast = changed(&|endpoint| endpoint.mac.0[0] = 1);
         assert!(attach(&multicast).contains("multicast"));
-        let not_a_bridge = changed(&|endpoint| endpoint.bridge = "lo".to_owned());
+        let not_a_bridge = changed(&|endpoint| endpoint.uplink = "lo".to_owned());
         assert!(attach(&not_a_bridge).starts_with("existing interface lo is not a bridge"));
         assert_eq!(
             endpoint::list_owned(&mut world.host, "vethtest").expect("can list"),

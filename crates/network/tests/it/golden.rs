@@ -3,10 +3,12 @@
 use crate::world::{on_host, rules};
 use gantry_network::firewall::PortProtocol::{Sctp, Tcp, Udp};
 use gantry_network::firewall::{
-    BridgeRules, Desired, Firewall, PortProtocol, PublishedPort, Ruleset, render,
+    BridgeRules, Desired, Firewall, GatewayMode, PortProtocol, PublishedPort, Ruleset, render,
+    with_direct,
 };
 use gantry_sys::netns;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 /// A bit of everything.
@@ -29,6 +31,12 @@ fn everything() -> Desired {
             },
             rules("gtest0", "172.30.0.1/24"),
             BridgeRules {
+                v6: Some("fd00:32::1/64".parse().expect("a network")),
+                mode_v4: GatewayMode::Routed,
+                trusted_interfaces: vec!["eth0".into(), "eth1".into()],
+                ..rules("routed", "172.32.0.1/24")
+            },
+            BridgeRules {
                 is_internal: true,
                 ..rules("inside", "10.7.0.1/29")
             },
@@ -45,6 +53,8 @@ fn everything() -> Desired {
             port(Sctp, "192.0.2.1", 9, "172.31.0.2", 9),
             port(Tcp, "::", 8080, "fd00:31::2", 80),
             port(Tcp, "2001:db8::1", 8081, "fd00:31::2", 80),
+            port(Tcp, "::", 8082, "fd00:32::2", 80),
+            PublishedPort::direct(Tcp, Ipv4Addr::new(172, 32, 0, 2).into(), 80),
         ],
         drops_foreign_forwarding: true,
     }
@@ -106,7 +116,8 @@ fn changes_of_single_ports_are_what_a_new_table_would_say() {
     }
     on_host(|_| {
         let mut desired = everything();
-        let ports = std::mem::take(&mut desired.ports);
+        let ports = with_direct(&desired, &desired.ports);
+        desired.ports.clear();
         let mut firewall = Firewall::open("gtest").expect("nfnetlink answers");
         firewall
             .apply(&render(&desired))

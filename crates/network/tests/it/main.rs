@@ -4,9 +4,11 @@
 
 mod attach;
 mod attack;
+mod child;
 mod firewall;
 mod golden;
 mod host;
+mod mode;
 mod port;
 mod resolver;
 mod speed;

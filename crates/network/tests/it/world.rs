@@ -79,7 +79,7 @@ impl World {
                 v4.addr().octets()[2],
                 v4.addr().octets()[3],
             ]),
-            bridge: bridge.to_owned(),
+            uplink: bridge.to_owned(),
             mtu: 1500,
             v4: Some(v4),
             v4_gateway: v4.hosts().next(),
@@ -87,6 +87,7 @@ impl World {
             v6_gateway: v6.and_then(|v6| v6.hosts().nth(1)),
             is_isolated: false,
             hairpin: true,
+            ..Endpoint::default()
         }
     }
 

@@ -119,7 +119,7 @@ impl Actor {
                         ));
                     }
                     Some(known) => known.clone_from(asked),
-                    None => attachments.push(asked.clone()),
+                    None => attachments.push((**asked).clone()),
                 }
             }
             NetworkChange::Disconnect { network } => {

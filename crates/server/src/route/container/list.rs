@@ -15,6 +15,7 @@ use gantry_api::types::{
 use gantry_base::Result;
 use gantry_engine::container::view::{ContainerView, EndpointView, Status};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub(super) async fn list(state: State, request: Request) -> Result<Response> {
@@ -210,7 +211,7 @@ pub(super) fn port_summaries(view: &ContainerView) -> Vec<PortSummary> {
     let published = view.ports.iter().map(|port| PortSummary {
         ip: port.host_ip.to_string(),
         private_port: port.container.port,
-        public_port: Some(port.host_port),
+        public_port: Some(port.host_port).filter(|port| *port != 0),
         kind: port.container.protocol.as_str().to_owned(),
     });
     let mut ports: Vec<PortSummary> = published.collect();
@@ -245,13 +246,15 @@ pub(super) fn mount_points(view: &ContainerView) -> Vec<MountPoint> {
 pub(super) fn endpoint(end: &EndpointView) -> EndpointSettings {
     let text = |value: Option<String>| value.unwrap_or_default();
     let asked = &end.asked;
-    let ipam_config = asked
-        .addresses
-        .map(|addresses| gantry_api::types::EndpointIpamConfig {
-            ipv4_address: text(addresses.ipv4.map(|ip| ip.to_string())),
-            ipv6_address: text(addresses.ipv6.map(|ip| ip.to_string())),
-            ..Default::default()
-        });
+    let ipam_config =
+        asked
+            .addresses
+            .as_ref()
+            .map(|addresses| gantry_api::types::EndpointIpamConfig {
+                ipv4_address: text(addresses.ipv4.map(|ip| ip.to_string())),
+                ipv6_address: text(addresses.ipv6.map(|ip| ip.to_string())),
+                link_local_ips: Some(addresses.link_local.iter().map(IpAddr::to_string).collect()),
+            });
     let length = |length: Option<u8>| length.map_or(0, i64::from);
     EndpointSettings {
         ipam_config,
@@ -288,10 +291,14 @@ pub(super) fn port_map(
         let bindings = map
             .entry(format!("{}/{}", port.private_port, port.kind))
             .or_default();
-        if let Some(public) = port.public_port {
+        // Those of routed networks have an address, but no port of the host.
+        if !port.ip.is_empty() {
             let binding = gantry_api::types::PortBinding {
                 host_ip: port.ip,
-                host_port: public.to_string(),
+                host_port: port
+                    .public_port
+                    .map(|port| port.to_string())
+                    .unwrap_or_default(),
             };
             bindings.get_or_insert_default().push(binding);
         }

@@ -8,6 +8,9 @@ use gantry_base::{Error, Result};
 use gantry_engine::container::config::{AskedAddresses, Attachment, NetworkConfig};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+const IFNAME: &str = "com.docker.network.endpoint.ifname";
+const SYSCTLS: &str = "com.docker.network.endpoint.sysctls";
+
 /// Conflicts between options, which dockerd looks for before anything else.
 pub(super) fn check(config: &ContainerConfig, host: &HostConfig) -> Result<()> {
     if host.network_mode == "container" || host.network_mode.starts_with("container:") {
@@ -191,6 +194,9 @@ pub(in crate::route) fn attachment(name: &str, settings: &EndpointSettings) -> R
     if !ipam.ipv6_address.is_empty() && ipam.ipv6_address.parse::<Ipv6Addr>().is_err() {
         problems.push(format!("invalid IPv6 address: {}", ipam.ipv6_address));
     }
+    let (link_local, damaged) = link_local(&ipam);
+    problems.extend(damaged);
+    problems.extend(unknown_sysctls(settings));
     if !settings.mac_address.is_empty() {
         check_mac(&settings.mac_address)?;
     }
@@ -205,13 +211,14 @@ pub(in crate::route) fn attachment(name: &str, settings: &EndpointSettings) -> R
             )));
         }
     }
-    refuse_endpoint_options(settings, &ipam)?;
+    refuse_endpoint_options(settings)?;
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(Attachment {
         network: name.to_owned(),
         addresses: settings.ipam_config.as_ref().map(|_| AskedAddresses {
             ipv4: ipam.ipv4_address.parse().ok(),
             ipv6: ipam.ipv6_address.parse().ok(),
+            link_local,
         }),
         aliases: settings.aliases.clone(),
         links: settings.links.clone(),
@@ -224,19 +231,51 @@ pub(in crate::route) fn attachment(name: &str, settings: &EndpointSettings) -> R
     })
 }
 
-fn refuse_endpoint_options(settings: &EndpointSettings, ipam: &EndpointIpamConfig) -> Result<()> {
-    let link_local = ipam
-        .link_local_ips
+/// The link-local addresses of a request, and what is wrong with the others.
+fn link_local(ipam: &EndpointIpamConfig) -> (Vec<IpAddr>, Vec<String>) {
+    let (mut addresses, mut problems) = (Vec::new(), Vec::new());
+    for text in ipam.link_local_ips.iter().flatten() {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => problems.push(format!("invalid link-local IP address: {text}")),
+        }
+    }
+    (addresses, problems)
+}
+
+/// Settings that are not of the endpoint's interface.
+fn unknown_sysctls(settings: &EndpointSettings) -> Vec<String> {
+    let Some(text) = settings
+        .driver_opts
         .as_ref()
-        .is_some_and(|list| !list.is_empty());
-    super::refuse(&[("EndpointsConfig.IPAMConfig.LinkLocalIPs", link_local)])?;
-    let options = settings.driver_opts.iter().flatten();
-    let known = "com.docker.network.endpoint.ifname";
-    match options
-        .map(|(key, _)| key)
-        .find(|key| key.starts_with("com.docker.network.endpoint.") && *key != known)
-    {
-        Some(key) => Err(Error::not_implemented(format!(
+        .and_then(|options| options.get(SYSCTLS))
+    else {
+        return Vec::new();
+    };
+    let is_known = |setting: &str| {
+        let mut parts = setting.splitn(5, '.');
+        let mut next = || parts.next().unwrap_or_default();
+        let (net, family, group, interface, rest) = (next(), next(), next(), next(), next());
+        net == "net"
+            && matches!(family, "ipv4" | "ipv6" | "mpls")
+            && !group.is_empty()
+            && interface == "ifname"
+            && !rest.is_empty()
+    };
+    text.to_ascii_lowercase()
+        .split(',')
+        .filter(|setting| !is_known(setting))
+        .map(|setting| format!("unrecognised network interface sysctl '{setting}'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'"))
+        .collect()
+}
+
+fn refuse_endpoint_options(settings: &EndpointSettings) -> Result<()> {
+    let mut options = settings.driver_opts.iter().flatten();
+    match options.find(|(key, _)| {
+        key.starts_with("com.docker.network.endpoint.")
+            && ![IFNAME, SYSCTLS].contains(&key.as_str())
+    }) {
+        Some((key, _)) => Err(Error::not_implemented(format!(
             "endpoint option {key} is not supported yet"
         ))),
         None => Ok(()),
