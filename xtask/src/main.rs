@@ -19,6 +19,7 @@ usage: cargo xtask COMMAND
 commands:
   tidy                 check the crate table, sizes, names, module docs, frozen and dead files
   bench                measure Gantry and another daemon in turn; `bench --help` says more
+  bench images         measure images and pulls on fresh file systems; `bench images --help` says more
   bench syscalls       count and check the system calls of one start
   commands             generate docs/commands.md
   protocol             generate docs/shim-protocol.md
@@ -34,6 +35,11 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["tidy"] => tidy::run(&root()),
         ["bench", "syscalls"] => bench::syscalls::run(&root()),
+        ["bench", "images", "--help"] => {
+            println!("{}", bench::image::USAGE);
+            Ok(())
+        }
+        ["bench", "images", ref options @ ..] => bench::image::run(&root(), options),
         ["bench", "--help"] => {
             println!("{}", bench::USAGE);
             Ok(())

@@ -305,11 +305,23 @@ fn read_body(reader: &mut impl BufRead, length: &Length, sink: &mut dyn Write) -
     }
 }
 
-fn copy_exactly(reader: &mut impl BufRead, length: u64, sink: &mut dyn Write) -> io::Result<()> {
-    if io::copy(&mut reader.take(length), sink)? == length {
-        return Ok(());
+/// In the pieces that were received: what is measured is the daemon, not copying here.
+fn copy_exactly(
+    reader: &mut impl BufRead,
+    mut length: u64,
+    sink: &mut dyn Write,
+) -> io::Result<()> {
+    while length > 0 {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let step = usize::try_from(length).map_or(bytes.len(), |left| left.min(bytes.len()));
+        sink.write_all(&bytes[..step])?;
+        reader.consume(step);
+        length -= step as u64;
     }
-    Err(io::ErrorKind::UnexpectedEof.into())
+    Ok(())
 }
 
 #[cfg(test)]

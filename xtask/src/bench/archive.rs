@@ -20,10 +20,15 @@ pub(super) fn with_program(name: &str, program: &Path) -> io::Result<Vec<u8>> {
 
 /// An archive of folders, links and files of this system's `/usr`, in the order of their names, up to a fixed size.
 pub(super) fn of_this_system(sink: impl Write) -> io::Result<()> {
+    of_folders(&["/usr/bin", "/usr/lib", "/usr/share"], TREE_BYTES, sink)
+}
+
+/// An archive of those of the folders that are there, up to so many bytes of file content.
+pub(super) fn of_folders(folders: &[&str], bytes_max: u64, sink: impl Write) -> io::Result<()> {
     let mut archive = Archive::new(sink);
-    let mut left = TREE_BYTES;
-    for folder in ["/usr/bin", "/usr/lib", "/usr/share"] {
-        add_folder(Path::new(folder), &mut archive, &mut left)?;
+    let mut left = bytes_max;
+    for folder in folders.iter().map(Path::new).filter(|f| f.is_dir()) {
+        add_folder(folder, &mut archive, &mut left)?;
     }
     archive.finish().map(drop)
 }

@@ -115,7 +115,7 @@ fn best_tenth(values: &[f64], more_is_better: bool) -> f64 {
 }
 
 /// Three digits that matter.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 || v == 0.0 || (v.fract() == 0.0 && v >= 1.0) => format!("{value:.0}"),
         v if v >= 10.0 => format!("{value:.1}"),

@@ -208,7 +208,7 @@ pub(super) fn import_payload(daemon: &Daemon, archive: &[u8]) -> Result<(), Stri
 }
 
 /// An upload's answer is a stream of JSON lines, and an error may be in the last.
-fn succeeded(body: &[u8]) -> Result<(), String> {
+pub(super) fn succeeded(body: &[u8]) -> Result<(), String> {
     let body = String::from_utf8_lossy(body);
     match body.lines().find(|l| l.contains("\"error\"")) {
         Some(line) => Err(line.to_owned()),
