@@ -36,6 +36,7 @@ pub use load::{LoadEvent, Loaded};
 pub use partial::{Partial, Segment};
 pub use record::{Image, ImageId};
 pub use remove::{RemoveOptions, Removed, Usage};
+pub use save::ArchiveSink;
 pub use signature::VerifiedSignature;
 pub use snapshot::{RootfsMount, Snapshot, SnapshotUsage};
 pub use source::{BlobReader, LayerBlob, StoredLayer};

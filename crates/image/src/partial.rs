@@ -156,6 +156,7 @@ impl Partial {
                     path(&self.shared, &self.digest).display()
                 )
             })?;
+        gantry_sys::file::write_behind(&self.file, missing.start, missing.start + length);
         self.filled[index].store(filled, Ordering::Release);
         gantry_base::failpoint!("image.partial_written");
         let _ended = self.ended();

@@ -3,6 +3,7 @@
 
 use crate::hijack::BoxFuture;
 use bytes::Bytes;
+use gantry_engine::image::types::{ArchiveSink, Piece};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, Incoming, SizeHint};
 use std::io;
@@ -199,6 +200,11 @@ impl BodyWriter {
             gathered: Vec::new(),
         }
     }
+
+    fn send(&self, piece: Bytes) -> io::Result<()> {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
+        self.sender.blocking_send(Ok(piece)).map_err(gone)
+    }
 }
 
 impl Drop for BodyWriter {
@@ -225,8 +231,14 @@ impl io::Write for BodyWriter {
             return Ok(());
         }
         let piece = Bytes::from(std::mem::take(&mut self.gathered));
-        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the client is gone");
-        self.sender.blocking_send(Ok(piece)).map_err(gone)
+        self.send(piece)
+    }
+}
+
+impl ArchiveSink for BodyWriter {
+    fn write_piece(&mut self, piece: &Piece) -> io::Result<()> {
+        io::Write::flush(self)?;
+        self.send(Bytes::from_owner(piece.clone()))
     }
 }
 

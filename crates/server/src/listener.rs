@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use gantry_base::{Context as _, Error, Result};
+use rustix::net::sockopt::set_socket_send_buffer_size_force;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -128,7 +129,12 @@ impl Listener {
 
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         let socket = match self {
-            Self::Unix(listener, _) => Socket::Unix(listener.accept().await?.0),
+            Self::Unix(listener, _) => {
+                let stream = listener.accept().await?.0;
+                // Only root may have it so large; others send in smaller steps.
+                let _ = set_socket_send_buffer_size_force(&stream, SEND_BYTES);
+                Socket::Unix(stream)
+            }
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
@@ -141,6 +147,9 @@ impl Listener {
         })
     }
 }
+
+/// What a Unix socket holds for its client. The usual 200 KiB wake client and server for every piece of an archive.
+const SEND_BYTES: usize = 512 << 10;
 
 /// A client's connection.
 #[derive(Debug)]

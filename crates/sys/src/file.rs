@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 /// Replaces the file at `path` so that a reader, and a machine after a power cut, finds the old content or the new one.
@@ -50,6 +50,25 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 pub fn sync_directory(path: &Path) -> Result<()> {
     let sync = || -> io::Result<()> { std::fs::File::open(path)?.sync_all() };
     sync().with_context(|| format!("cannot sync {}", path.display()))
+}
+
+/// Bytes after which [`write_behind`] begins.
+const WRITE_BEHIND_BYTES: u64 = 8 << 20;
+
+/// Says that the bytes from `from` to `to` were just written: the kernel begins to bring them to the disk, some megabytes
+/// at a time, so that the sync at the end of a large file finds little to wait for. Makes nothing durable.
+pub fn write_behind(file: impl AsFd, from: u64, to: u64) {
+    let begin = from / WRITE_BEHIND_BYTES * WRITE_BEHIND_BYTES;
+    let length = to / WRITE_BEHIND_BYTES * WRITE_BEHIND_BYTES - begin;
+    let (Ok(begin), Ok(length)) = (i64::try_from(begin), i64::try_from(length)) else {
+        return;
+    };
+    if length > 0 {
+        let file = file.as_fd().as_raw_fd();
+        // SAFETY: the descriptor is open as long as it is borrowed; no memory is passed.
+        // What fails here fails in the sync too, and is told there.
+        unsafe { libc::sync_file_range(file, begin, length, libc::SYNC_FILE_RANGE_WRITE) };
+    }
 }
 
 /// Makes everything durable that was written to the file system of `path`.

@@ -23,15 +23,15 @@ use gantry_oci::{Platform, Reference};
 use gantry_state::Database;
 use indexmap::IndexMap;
 use std::collections::HashMap;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 /// The vocabulary of the `image` crate that callers of this service need.
 pub mod types {
     pub use gantry_image::{
-        DiskUsage, HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded, Lower,
-        RemoveOptions, Removed, VerifiedSignature,
+        ArchiveSink, DiskUsage, HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded,
+        Lower, Piece, RemoveOptions, Removed, VerifiedSignature,
     };
     pub use gantry_registry::client::Credentials;
 }
@@ -241,7 +241,7 @@ impl Images {
         &self,
         names: Vec<String>,
         platform: Option<Platform>,
-        output: impl Write + Send + 'static,
+        output: impl types::ArchiveSink + Send + 'static,
     ) -> Result<()> {
         let this = self.clone();
         blocking(move || this.store.save(&names, platform.as_ref(), output)).await

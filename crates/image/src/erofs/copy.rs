@@ -42,8 +42,10 @@ impl<R: BufRead> BufRead for Copying<'_, R> {
         let bytes = self.input.fill_buf()?;
         let known = usize::try_from(self.written - self.position).expect("is within a buffer");
         if let Some(new) = bytes.get(known..).filter(|new| !new.is_empty()) {
-            self.file.write_all_at(new, TAR_OFFSET + self.written)?;
+            let begin = TAR_OFFSET + self.written;
+            self.file.write_all_at(new, begin)?;
             self.written += new.len() as u64;
+            gantry_sys::file::write_behind(self.file, begin, TAR_OFFSET + self.written);
             self.unchecked_bytes += new.len() as u64;
             if self.unchecked_bytes >= SPACE_CHECK_BYTES {
                 self.unchecked_bytes = 0;

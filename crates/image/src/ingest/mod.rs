@@ -185,6 +185,7 @@ impl Ingest {
     /// # Errors
     /// When the disk takes no more. A damaged layer shows in [`Ingest::finish`] only, since the blob may be wanted anyway.
     pub fn feed(&mut self, piece: Piece) -> Result<()> {
+        let before = self.size_bytes;
         self.size_bytes += piece.len() as u64;
         if let Some(layer) = &mut self.layer
             && let Some(input) = &layer.input
@@ -200,7 +201,9 @@ impl Ingest {
             return Ok(());
         };
         file.write_all(&piece)
-            .with_context(|| format!("cannot write {}", self.folder.blob().display()))
+            .with_context(|| format!("cannot write {}", self.folder.blob().display()))?;
+        gantry_sys::file::write_behind(&*file, before, self.size_bytes);
+        Ok(())
     }
 
     /// Tells the threads that this was all; they go on while the caller begins the next blob.

@@ -27,7 +27,7 @@ impl Images {
     pub(super) fn copy_layer(
         &self,
         diff_id: &Digest,
-        mut write: impl FnMut(&[u8]) -> Result<()>,
+        mut write: impl FnMut(&Piece) -> Result<()>,
     ) -> Result<()> {
         let pool = &self.shared.pool;
         let damaged = || format!("the stored layer {diff_id} is damaged");

@@ -9,13 +9,32 @@ mod layer;
 use crate::record::no_such_image;
 use crate::store::Index;
 use crate::tar::{Entry, EntryKind, TarWriter, Time};
-use crate::{Image, Images};
+use crate::{Image, Images, Piece};
 use documents::Documents;
 use gantry_base::{Error, Result};
 use gantry_oci::{Digest, Platform, Reference};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
+
+/// Where an archive goes.
+pub trait ArchiveSink: Write {
+    /// As `write_all`, for a sink that can keep the piece instead of a copy of it.
+    ///
+    /// # Errors
+    /// As `write_all`.
+    fn write_piece(&mut self, piece: &Piece) -> io::Result<()> {
+        self.write_all(piece)
+    }
+}
+
+impl ArchiveSink for Vec<u8> {}
+
+impl<T: ArchiveSink> ArchiveSink for &mut T {
+    fn write_piece(&mut self, piece: &Piece) -> io::Result<()> {
+        (**self).write_piece(piece)
+    }
+}
 
 /// An image to save, under some of its names.
 struct Selected {
@@ -38,7 +57,7 @@ impl Images {
         &self,
         names: &[String],
         platform: Option<&Platform>,
-        output: impl Write,
+        output: impl ArchiveSink,
     ) -> Result<()> {
         let lease = self.lease();
         let selected = select(&self.index(), names)?;
@@ -89,7 +108,7 @@ impl Images {
                 }
                 Content::Layer { tar_bytes } => {
                     archive.begin(&entry(&path, EntryKind::Regular, *tar_bytes, *time_s))?;
-                    self.copy_layer(digest, |bytes| archive.write(bytes))?;
+                    self.copy_layer(digest, |piece| archive.write_piece(piece))?;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Writes members as Go's archive/tar would: ustar where it fits, pax records where it does not.
 
 use super::{BLOCK, Entry, EntryKind};
+use crate::{ArchiveSink, Piece};
 use gantry_base::{Error, Result};
 use std::io::Write;
 
@@ -52,11 +53,16 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes data of the member.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.count(bytes)?;
+        self.output.write_all(bytes)?;
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: &[u8]) -> Result<()> {
         self.left = self
             .left
             .checked_sub(bytes.len() as u64)
             .ok_or_else(|| Error::internal("a file grew while it was archived"))?;
-        self.output.write_all(bytes)?;
         Ok(())
     }
 
@@ -80,6 +86,15 @@ impl<W: Write> TarWriter<W> {
         }
         self.output.write_all(&[0; BLOCK][..self.padding])?;
         self.padding = 0;
+        Ok(())
+    }
+}
+
+impl<W: ArchiveSink> TarWriter<W> {
+    /// As [`TarWriter::write`], without a copy where the output can do without.
+    pub(crate) fn write_piece(&mut self, piece: &Piece) -> Result<()> {
+        self.count(piece)?;
+        self.output.write_piece(piece)?;
         Ok(())
     }
 }
