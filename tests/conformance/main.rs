@@ -3,6 +3,7 @@
 //! Needs root, a `docker` command line, and `GANTRY_PEER_SOCKET`; without one of them each test says so and passes.
 //! Every test has a world of its own with a Gantry daemon in it; containers on the peer have names of the test's and are removed.
 
+mod commit;
 mod container;
 mod copy;
 mod debian;

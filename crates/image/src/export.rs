@@ -64,7 +64,7 @@ pub fn export_file(parent: OwnedFd, file: &CStr, name: &[u8], output: impl Write
     Ok(())
 }
 
-fn open_directory(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+pub(crate) fn open_directory(root: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(root, ".", flags, Mode::empty());
     opened
@@ -73,14 +73,14 @@ fn open_directory(root: BorrowedFd<'_>) -> Result<OwnedFd> {
 }
 
 /// A directory on the way down, with the names still to go, the last of them first.
-struct Level {
-    directory: OwnedFd,
-    path: Vec<u8>,
-    names: Vec<CString>,
+pub(crate) struct Level {
+    pub(crate) directory: OwnedFd,
+    pub(crate) path: Vec<u8>,
+    pub(crate) names: Vec<CString>,
 }
 
 impl Level {
-    fn read(directory: OwnedFd, path: Vec<u8>) -> Result<Self> {
+    pub(crate) fn read(directory: OwnedFd, path: Vec<u8>) -> Result<Self> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&directory).map_err(std::io::Error::from)? {
             let name = entry.map_err(std::io::Error::from)?.file_name().to_owned();
@@ -163,8 +163,12 @@ impl<W: Write> Export<W> {
             EntryKind::Directory => return self.directory(parent, name, entry),
             EntryKind::Regular => self.file(parent, name, entry, &stat)?,
             EntryKind::Symlink => {
-                let target = rustix::fs::readlinkat(parent, name, Vec::new())
-                    .map_err(std::io::Error::from)?;
+                let target = match rustix::fs::readlinkat(parent, name, Vec::new()) {
+                    Ok(target) => target,
+                    // Gone, or no link any more.
+                    Err(Errno::NOENT | Errno::INVAL) => return Ok(None),
+                    Err(error) => return Err(std::io::Error::from(error).into()),
+                };
                 entry.link = target.into_bytes();
                 self.archive.begin(&entry)?;
             }
@@ -238,7 +242,7 @@ impl<W: Write> Export<W> {
 }
 
 /// None if it vanished, or if something is mounted on it.
-fn open(parent: &OwnedFd, name: &CStr, flags: OFlags) -> Result<Option<OwnedFd>> {
+pub(crate) fn open(parent: &OwnedFd, name: &CStr, flags: OFlags) -> Result<Option<OwnedFd>> {
     let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
@@ -302,14 +306,14 @@ fn mark(path: &[u8], prefix: &str) -> Entry {
     }
 }
 
-fn is_opaque(directory: BorrowedFd<'_>) -> bool {
+pub(crate) fn is_opaque(directory: BorrowedFd<'_>) -> bool {
     let mut value = [0u8; 1];
     rustix::fs::fgetxattr(directory, "trusted.overlay.opaque", &mut value[..]) == Ok(1)
         && &value == b"y"
 }
 
 /// Capabilities of programs, and what users noted; labels of this host's security modules stay here.
-fn attributes(file: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn attributes(file: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut names = [0u8; 4096];
     let length = match rustix::fs::flistxattr(file, &mut names[..]) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),

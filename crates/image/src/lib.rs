@@ -6,8 +6,10 @@
 
 mod builtin;
 mod chain;
+mod changes;
 mod compress;
 pub mod content;
+mod derive;
 mod erofs;
 mod export;
 mod history;
@@ -28,6 +30,8 @@ mod time;
 mod unpack;
 mod usage;
 
+pub use changes::{Change, ChangeKind, changes};
+pub use derive::DeriveOptions;
 pub use export::{TreeKind, export, export_directory, export_file};
 pub use history::HistoryEntry;
 pub use import::ImportOptions;

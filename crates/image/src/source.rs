@@ -263,6 +263,7 @@ impl Images {
             manifest: Some(manifest.clone()),
             target: Some(name.digest.clone().unwrap_or_else(|| manifest.clone())),
             documents,
+            parent: None,
             references: vec![name.clone()],
         };
         let tagged_ns = image.last_tagged_ns.unwrap_or_default();

@@ -90,7 +90,7 @@ pub(crate) fn until(text: &str, now_ns: i64) -> Result<i64> {
 }
 
 /// Go's `time.ParseDuration`: `300ms`, `-1.5h`, `2h45m`.
-fn duration_ns(text: &str) -> Option<i64> {
+pub(crate) fn duration_ns(text: &str) -> Option<i64> {
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1.0, rest),
         None => (1.0, text.strip_prefix('+').unwrap_or(text)),

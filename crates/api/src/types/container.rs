@@ -234,6 +234,15 @@ pub struct ContainerTopResponse {
     pub titles: Vec<String>,
 }
 
+/// One item of `GET /containers/{id}/changes`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct FilesystemChange {
+    pub path: String,
+    /// 0 modified, 1 added, 2 deleted.
+    pub kind: u8,
+}
+
 /// `POST /containers/{id}/update`
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -323,13 +323,7 @@ impl Tree {
 
 /// The layers of a container that does not run.
 fn idle_root(shared: &Shared, view: &ContainerView) -> Result<OwnedFd> {
-    let snapshot = shared.images.snapshot_directories(&view.id);
-    let snapshot = snapshot.ok_or_else(|| {
-        Error::internal(format!(
-            "the file system of container {} is missing",
-            view.id
-        ))
-    })?;
+    let snapshot = shared.images.directories_of(&view.id)?;
     rootfs::mount_overlay(&snapshot, view.config.auto_remove)
 }
 
@@ -386,12 +380,12 @@ fn publish(shared: &Shared, view: &ContainerView, action: &str) {
         .publish("container", action, view.id.as_str(), attributes);
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| Error::internal("the copy ended unexpectedly"))?
+        .map_err(|_| Error::internal("the work on files ended unexpectedly"))?
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod actor;
 pub mod archive;
 mod attach;
 pub(crate) mod command;
+pub mod commit;
 pub mod config;
 mod create;
 mod exit;

@@ -126,6 +126,14 @@ pub(crate) fn not_running(id: &ContainerId) -> Error {
     Error::conflict(format!("container {id} is not running"))
 }
 
+pub(crate) fn not_to_commit(id: &ContainerId, status: Status) -> Error {
+    let state = match status {
+        Status::Dead => "Dead",
+        _ => "being removed",
+    };
+    Error::conflict(format!("You cannot commit container {id} which is {state}"))
+}
+
 pub(crate) fn restarting(id: &ContainerId) -> Error {
     Error::conflict(format!(
         "Container {id} is restarting, wait until the container is running"

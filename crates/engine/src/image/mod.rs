@@ -17,13 +17,15 @@ use crate::Shared;
 use crate::event::Events;
 use gantry_base::{ContainerId, Error, Layout, Result};
 use gantry_image::{
-    Image, ImportOptions, LoadEvent, Loaded, Lower, RemoveOptions, Removed, RootfsMount, Usage,
+    DeriveOptions, Image, ImportOptions, LoadEvent, Loaded, Lower, RemoveOptions, Removed,
+    RootfsMount, Usage,
 };
 use gantry_oci::{Platform, Reference};
 use gantry_state::Database;
 use indexmap::IndexMap;
 use std::collections::HashMap;
 use std::io::Read;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -293,6 +295,28 @@ impl Images {
         });
         self.snapshot_table().insert(id.clone(), found.clone());
         Some(found)
+    }
+
+    /// Where the layers of a container are that should have some.
+    pub(crate) fn directories_of(&self, id: &ContainerId) -> Result<Arc<SnapshotDirectories>> {
+        self.snapshot_directories(id)
+            .ok_or_else(|| Error::internal(format!("the file system of container {id} is missing")))
+    }
+
+    /// Makes an image of another one and what a container changed; gives its id.
+    pub(crate) fn derive(
+        &self,
+        parent: &str,
+        upper: BorrowedFd<'_>,
+        options: DeriveOptions,
+    ) -> Result<String> {
+        let parent = self.store.get(parent)?;
+        let name = options.reference.as_ref().map(ToString::to_string);
+        let id = self.store.derive(&parent, upper, options)?;
+        if let Some(name) = name {
+            self.publish("tag", id.as_str(), &name);
+        }
+        Ok(id.as_str().to_owned())
     }
 
     fn snapshot_table(

@@ -284,6 +284,7 @@ impl Images {
         let image = NewImage {
             config: documents.config,
             diff_ids: documents.diff_ids,
+            parent: None,
             manifest: Some(documents.manifest_digest),
             target: Some(documents.target),
             documents: documents.kept,

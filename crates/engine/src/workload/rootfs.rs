@@ -5,6 +5,7 @@ use gantry_base::{Context, Error, Result};
 use gantry_sys::mount::{self, Layer, Overlay};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Mounts a container's root, detached. `volatile`: never written back, for containers that vanish with their run.
 pub(crate) fn mount_overlay(directories: &SnapshotDirectories, volatile: bool) -> Result<OwnedFd> {
@@ -16,17 +17,12 @@ pub(crate) fn mount_overlay(directories: &SnapshotDirectories, volatile: bool) -
         .lowers
         .iter()
         .any(|lower| lower.root().is_some());
-    let options = if is_mixed {
-        vec![("xino", "auto")]
-    } else {
-        Vec::new()
-    };
+    let mut options = explicit_options().to_vec();
+    if is_mixed {
+        options.push(("xino", "auto"));
+    }
     let overlay = Overlay {
-        lowers: directories
-            .lowers
-            .iter()
-            .map(|lower| lower.root().map_or(Layer::Path(&lower.path), Layer::Fd))
-            .collect(),
+        lowers: layers(directories),
         upper: Some((
             Layer::Path(&directories.upper),
             Layer::Path(&directories.work),
@@ -36,6 +32,45 @@ pub(crate) fn mount_overlay(directories: &SnapshotDirectories, volatile: bool) -
         ..Overlay::default()
     };
     overlay.mount().context("cannot mount the root file system")
+}
+
+/// Mounts what lies below a container's writable layer, detached and read-only.
+pub(crate) fn mount_lowers(directories: &SnapshotDirectories) -> Result<OwnedFd> {
+    let lowers = layers(directories);
+    // An overlay without an upper layer wants two others.
+    let mounted = match (&lowers[..], &directories.lowers[..]) {
+        (&[_], [one]) => mount::clone_path(&one.path, false),
+        _ => Overlay {
+            lowers,
+            ..Overlay::default()
+        }
+        .mount(),
+    };
+    mounted.context("cannot mount the image's layers")
+}
+
+fn layers(directories: &SnapshotDirectories) -> Vec<Layer<'_>> {
+    let lowers = directories.lowers.iter();
+    lowers
+        .map(|lower| lower.root().map_or(Layer::Path(&lower.path), Layer::Fd))
+        .collect()
+}
+
+/// Kernels may be set up to record a moved directory, or changed metadata, as a mark in the writable layer; whoever reads
+/// that layer by itself, as a commit does, would miss the content.
+fn explicit_options() -> &'static [(&'static str, &'static str)] {
+    static OPTIONS: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    OPTIONS.get_or_init(|| {
+        let is_on = |name: &str| {
+            let path = format!("/sys/module/overlay/parameters/{name}");
+            std::fs::read(path).is_ok_and(|text| text.starts_with(b"Y"))
+        };
+        let marks = ["redirect_dir", "metacopy"].into_iter();
+        marks
+            .filter(|name| is_on(name))
+            .map(|name| (name, "off"))
+            .collect()
+    })
 }
 
 /// A volatile overlay leaves a mark that forbids the next mount, as its data may be torn after a power cut. A container that is

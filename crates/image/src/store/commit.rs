@@ -20,6 +20,8 @@ pub struct NewImage {
     pub config: Vec<u8>,
     /// The layers, bottom first.
     pub diff_ids: Vec<Digest>,
+    /// The image it was built on here.
+    pub parent: Option<ImageId>,
     /// Its manifest.
     pub manifest: Option<Digest>,
     /// What its references stand for: the manifest, or an index above it.
@@ -275,13 +277,14 @@ fn insert_image(tx: &Transaction<'_>, image: &NewImage, tagged_ns: i64) -> Resul
     let chain = chain_id(&image.diff_ids);
     insert_chain(tx, &chain, &image.diff_ids)?;
     tx.execute(
-        "INSERT INTO image (id, config, chain, manifest) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO image (id, config, chain, manifest, parent) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (id) DO UPDATE SET manifest = coalesce(excluded.manifest, manifest)",
         params![
             id.as_str(),
             image.config,
             chain.as_str(),
-            image.manifest.as_ref().map(Digest::as_str)
+            image.manifest.as_ref().map(Digest::as_str),
+            image.parent.as_ref().map(ImageId::as_str)
         ],
     )
     .map_err(sql_error)?;

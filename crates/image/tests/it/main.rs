@@ -3,6 +3,7 @@
 //! Needs root (owners, devices, `trusted.` attributes). Leaves nothing behind; sees no other store.
 
 mod archive;
+mod derive;
 mod export;
 mod hostile;
 mod import;

@@ -12,17 +12,13 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Serve<State>); 11] = [
-    (Method::GET, "/containers/{}/changes", |_, _| {
-        refuse("docker diff")
-    }),
+const ABSENT: [(Method, &str, Serve<State>); 9] = [
     (Method::POST, "/containers/{}/update", |_, _| {
         refuse("docker update")
     }),
     (Method::GET, "/containers/{}/attach/ws", |_, _| {
         refuse("attaching by websocket")
     }),
-    (Method::POST, "/commit", |_, _| refuse("docker commit")),
     (Method::POST, "/build", |_, _| refuse("docker build")),
     (Method::POST, "/build/cancel", |_, _| refuse("docker build")),
     (Method::POST, "/session", |_, _| refuse("docker build")),

@@ -1,7 +1,9 @@
 //! `container`: a verb a file. What several verbs share is here: the same request for each of several containers.
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod exec;
 pub(crate) mod export;
 pub(crate) mod inspect;

@@ -2,6 +2,7 @@
 
 mod archive;
 mod attach;
+mod commit;
 mod create;
 mod filter;
 mod host_config;
@@ -20,7 +21,7 @@ use crate::response::{self, JSON, Response};
 use crate::router::Router;
 use crate::time;
 pub(super) use attach::head;
-pub(super) use create::{attachment, platform};
+pub(super) use create::{attachment, check_stop_signal, platform};
 use gantry_api::types::{
     ContainerTopResponse, ContainerWaitExitError, ContainerWaitResponse, ContainersPruneReport,
 };
@@ -50,6 +51,8 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, GET "/containers/{}/archive", archive::get);
     route!(router, PUT "/containers/{}/archive", archive::put);
     route!(router, GET "/containers/{}/export", archive::export);
+    route!(router, GET "/containers/{}/changes", commit::changes);
+    route!(router, POST "/commit", commit::commit);
     route!(router, GET "/containers/{}/stats", stats::stats);
     route!(router, DELETE "/containers/{}", remove);
 }

@@ -1,32 +1,60 @@
-//! `changes` of an import: lines of a Dockerfile that set defaults for containers.
+//! `changes` of an import or a commit: lines of a Dockerfile that set defaults for containers.
 
+use super::super::container::check_stop_signal;
+use crate::time;
 use gantry_base::{Error, Result};
-use gantry_oci::image::{ContainerDefaults, Empty};
+use gantry_oci::image::{ContainerDefaults, Empty, Healthcheck};
 
-/// The defaults that all changes together make.
-pub(super) fn parse<'a>(changes: impl Iterator<Item = &'a str>) -> Result<ContainerDefaults> {
-    let mut config = ContainerDefaults::default();
+/// The defaults that all changes together make of `config`.
+pub(in crate::route) fn apply_all<'a>(
+    mut config: ContainerDefaults,
+    changes: impl Iterator<Item = &'a str>,
+) -> Result<ContainerDefaults> {
+    let mut has_command = false;
     for line in changes
         .flat_map(str::lines)
         .map(str::trim)
         .filter(|line| !line.is_empty())
     {
-        apply(&mut config, line)?;
+        let instruction = apply(&mut config, line)?;
+        has_command |= instruction == "CMD" && line.contains(char::is_whitespace);
+        // A command that was meant for another program.
+        if instruction == "ENTRYPOINT" && !has_command {
+            config.cmd = None;
+        }
     }
     Ok(config)
 }
 
-fn apply(config: &mut ContainerDefaults, line: &str) -> Result<()> {
-    let (instruction, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let (instruction, rest) = (instruction.to_ascii_uppercase(), rest.trim());
+/// The instructions.
+const KNOWN: [&str; 11] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// Gives the instruction.
+fn apply(config: &mut ContainerDefaults, line: &str) -> Result<String> {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let (instruction, rest) = (word.to_ascii_uppercase(), rest.trim());
     let needs_one = || Error::invalid(format!("{instruction} requires at least one argument"));
     let exactly_one = || Error::invalid(format!("{instruction} requires exactly one argument"));
-    if rest.is_empty() {
+    let may_be_empty = |name: &str| matches!(name, "CMD" | "ENTRYPOINT");
+    if rest.is_empty() && KNOWN.contains(&instruction.as_str()) && !may_be_empty(&instruction) {
         let many = matches!(instruction.as_str(), "USER" | "WORKDIR" | "STOPSIGNAL");
         return Err(if many { exactly_one() } else { needs_one() });
     }
     match instruction.as_str() {
         "CMD" => config.cmd = Some(command(rest)),
+        "ENTRYPOINT" if rest.is_empty() => config.entrypoint = None,
         "ENTRYPOINT" => config.entrypoint = Some(command(rest)),
         "ENV" => {
             let env = config.env.get_or_insert_default();
@@ -47,35 +75,109 @@ fn apply(config: &mut ContainerDefaults, line: &str) -> Result<()> {
         }
         "USER" => rest.clone_into(&mut config.user),
         "WORKDIR" => change_directory(config, rest),
-        "STOPSIGNAL" => rest.clone_into(&mut config.stop_signal),
-        "ONBUILD" => config
-            .on_build
-            .get_or_insert_default()
-            .push(rest.to_owned()),
-        "HEALTHCHECK" => {
-            return Err(Error::not_implemented(
-                "HEALTHCHECK as a change is not supported yet",
-            ));
+        "STOPSIGNAL" => {
+            check_stop_signal(rest)?;
+            rest.clone_into(&mut config.stop_signal);
         }
-        other => {
-            let other = other.to_ascii_lowercase();
+        "ONBUILD" => {
+            let trigger = rest.split_whitespace().next().unwrap_or_default();
+            let trigger = trigger.to_ascii_uppercase();
+            if trigger == "ONBUILD" {
+                let text = "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed";
+                return Err(Error::invalid(text));
+            }
+            if matches!(trigger.as_str(), "FROM" | "MAINTAINER") {
+                let text = format!("{trigger} isn't allowed as an ONBUILD trigger");
+                return Err(Error::invalid(text));
+            }
+            config
+                .on_build
+                .get_or_insert_default()
+                .push(rest.to_owned());
+        }
+        "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest)?),
+        _ => {
             return Err(Error::invalid(format!(
-                "{other} is not a valid change command"
+                "{word} is not a valid change command"
             )));
         }
     }
-    Ok(())
+    Ok(instruction)
+}
+
+/// `[--interval=…] … CMD …`, or `NONE`.
+fn healthcheck(text: &str) -> Result<Healthcheck> {
+    let mut check = Healthcheck::default();
+    let mut rest = text;
+    while let Some(flag) = rest.strip_prefix("--") {
+        let (flag, after) = flag.split_once(char::is_whitespace).unwrap_or((flag, ""));
+        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
+        let time = || duration(name, value);
+        match name {
+            "interval" => check.interval = time()?,
+            "timeout" => check.timeout = time()?,
+            "start-period" => check.start_period = time()?,
+            "start-interval" => check.start_interval = time()?,
+            "retries" => {
+                check.retries = value.parse().map_err(|_| {
+                    let text = format!("strconv.ParseInt: parsing \"{value}\": invalid syntax");
+                    Error::invalid(text)
+                })?;
+                if check.retries < 0 {
+                    let text = format!("--retries cannot be negative ({value})");
+                    return Err(Error::invalid(text));
+                }
+            }
+            _ => return Err(Error::invalid(format!("unknown flag: --{name}"))),
+        }
+        rest = after.trim_start();
+    }
+    let (kind, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let rest = rest.trim();
+    check.test = Some(match kind.to_ascii_uppercase().as_str() {
+        "NONE" if rest.is_empty() => vec!["NONE".into()],
+        "NONE" => {
+            return Err(Error::invalid("HEALTHCHECK NONE takes no arguments"));
+        }
+        "CMD" if rest.is_empty() => {
+            return Err(Error::invalid("Missing command after HEALTHCHECK CMD"));
+        }
+        "CMD" => match json_words(rest) {
+            Some(words) => std::iter::once("CMD".to_owned()).chain(words).collect(),
+            None => vec!["CMD-SHELL".into(), rest.to_owned()],
+        },
+        other => {
+            return Err(Error::invalid(format!(
+                "Unknown type \"{other}\" in HEALTHCHECK (try CMD)"
+            )));
+        }
+    });
+    Ok(check)
+}
+
+fn duration(name: &str, value: &str) -> Result<i64> {
+    match time::duration_ns(value) {
+        Some(0) => Ok(0),
+        Some(duration) if duration >= 1_000_000 => Ok(duration),
+        Some(_) => Err(Error::invalid(format!(
+            "Interval \"{name}\" cannot be less than 1ms"
+        ))),
+        None => Err(Error::invalid(format!(
+            "time: invalid duration \"{value}\""
+        ))),
+    }
 }
 
 fn expose(config: &mut ContainerDefaults, text: &str) -> Result<()> {
     let ports = config.exposed_ports.get_or_insert_default();
     for word in words(text)? {
-        let port = if word.contains('/') {
-            word
-        } else {
-            format!("{word}/tcp")
-        };
-        ports.insert(port, Empty {});
+        let (number, protocol) = word.split_once('/').unwrap_or((&word, "tcp"));
+        let is_port = |text: &str| text.parse::<u16>().is_ok();
+        let (first, last) = number.split_once('-').unwrap_or((number, number));
+        if !is_port(first) || !is_port(last) {
+            return Err(Error::invalid(format!("Invalid containerPort: {number}")));
+        }
+        ports.insert(format!("{number}/{protocol}"), Empty {});
     }
     Ok(())
 }
@@ -95,7 +197,13 @@ fn change_directory(config: &mut ContainerDefaults, path: &str) {
 
 /// The words of a JSON list, or a line for the shell.
 fn command(text: &str) -> Vec<String> {
-    json_words(text).unwrap_or_else(|| vec!["/bin/sh".into(), "-c".into(), text.to_owned()])
+    json_words(text).unwrap_or_else(|| {
+        let line = (!text.is_empty()).then(|| text.to_owned());
+        ["/bin/sh".to_owned(), "-c".to_owned()]
+            .into_iter()
+            .chain(line)
+            .collect()
+    })
 }
 
 fn json_words(text: &str) -> Option<Vec<String>> {
@@ -172,7 +280,7 @@ mod tests {
             "WORKDIR app",
             "STOPSIGNAL SIGINT",
         ];
-        let config = parse(lines.into_iter()).expect("is valid");
+        let config = apply_all(ContainerDefaults::default(), lines.into_iter()).expect("is valid");
         let list = |list: &[&str]| Some(list.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(config.cmd, list(&["a", "b c"]));
         assert_eq!(config.entrypoint, list(&["/bin/sh", "-c", "run it"]));
@@ -190,9 +298,13 @@ mod tests {
 
     #[test]
     fn other_instructions_are_refused() {
-        let error = |line: &str| parse([line].into_iter()).expect_err(line).to_string();
-        assert_eq!(error("RUN x"), "run is not a valid change command");
-        assert_eq!(error("CMD"), "CMD requires at least one argument");
+        let error = |line: &str| {
+            apply_all(ContainerDefaults::default(), [line].into_iter())
+                .expect_err(line)
+                .to_string()
+        };
+        assert_eq!(error("RUN x"), "RUN is not a valid change command");
+        assert_eq!(error("ENV"), "ENV requires at least one argument");
         assert_eq!(error("USER"), "USER requires exactly one argument");
         assert!(error("ENV \"a=b").contains("matching quote"));
         assert!(error("ENV a=b c").contains("can't find = in \"c\""));

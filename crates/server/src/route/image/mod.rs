@@ -1,6 +1,6 @@
 //! `/images/…`: list, inspect, history, tag, remove, prune. What moves archives is in `transfer.rs`.
 
-mod change;
+pub(super) mod change;
 mod list;
 mod registry;
 mod transfer;
@@ -191,7 +191,7 @@ fn history_item(line: &HistoryEntry) -> HistoryResponseItem {
 }
 
 /// `repo` and `tag` as a reference; none where `repo` is empty.
-fn repo_tag(request: &Request) -> Result<Option<Reference>> {
+pub(super) fn repo_tag(request: &Request) -> Result<Option<Reference>> {
     let (repo, tag) = (request.query.get("repo"), request.query.get("tag"));
     if repo.is_empty() {
         return Ok(None);

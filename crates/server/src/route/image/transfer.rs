@@ -10,6 +10,7 @@ use gantry_api::progress::{ErrorDetail, ProgressDetail, ProgressMessage};
 use gantry_base::{Error, Result};
 use gantry_engine::image::types::{ImportOptions, LoadEvent, Loaded};
 use gantry_oci::Platform;
+use gantry_oci::image::ContainerDefaults;
 use hyper::StatusCode;
 
 /// The `platform` parameter of archives: an OCI platform as JSON.
@@ -180,7 +181,7 @@ async fn import(state: State, request: Request, platform: Option<Platform>) -> R
         "" => "Imported from -".to_owned(),
         message => message.to_owned(),
     };
-    let config = change::parse(request.query.all("changes"))?;
+    let config = change::apply_all(ContainerDefaults::default(), request.query.all("changes"))?;
     let (reader, pump) = body::reader(request.body.take());
     let options = ImportOptions {
         message,

@@ -7,6 +7,7 @@ pub(super) mod ports;
 mod process;
 mod resources;
 pub(in crate::route) use network::attachment;
+pub(in crate::route) use process::check_stop_signal;
 mod security;
 
 use crate::request::{Request, json_error};

@@ -17,7 +17,7 @@ pub(super) fn convert(config: &ContainerConfig, host: &HostConfig) -> Result<Pro
             config.working_dir
         )));
     }
-    check_signal(&config.stop_signal)?;
+    check_stop_signal(&config.stop_signal)?;
     for variable in config.env.iter().flatten() {
         if variable.is_empty() || variable.starts_with('=') {
             return Err(Error::invalid(format!(
@@ -51,7 +51,7 @@ pub(super) fn convert(config: &ContainerConfig, host: &HostConfig) -> Result<Pro
 }
 
 /// Signals by number or by name, with or without `SIG`.
-fn check_signal(text: &str) -> Result<()> {
+pub(in crate::route) fn check_stop_signal(text: &str) -> Result<()> {
     if text.is_empty() {
         return Ok(());
     }
@@ -237,10 +237,10 @@ mod tests {
             "invalid signal: x"
         );
         for good in ["9", "SIGTERM", "term", "SIGRTMIN+3", "RTMAX-14"] {
-            assert!(check_signal(good).is_ok(), "{good}");
+            assert!(check_stop_signal(good).is_ok(), "{good}");
         }
         for bad in ["0", "SIG", "RTMIN+16", "RTMIN+", "SIGSIGTERM"] {
-            assert!(check_signal(bad).is_err(), "{bad}");
+            assert!(check_stop_signal(bad).is_err(), "{bad}");
         }
     }
 
