@@ -12,6 +12,7 @@ mod health;
 mod image;
 mod manifest;
 mod network;
+mod network_child;
 mod output;
 mod pair;
 mod refusal;

@@ -274,7 +274,7 @@ fn endpoint_options() {
 }
 
 /// What an earlier run of the test left on the peer.
-fn remove(pair: &Pair, names: &[&str]) {
+pub(crate) fn remove(pair: &Pair, names: &[&str]) {
     let mut words = vec!["network", "rm", "-f"];
     words.extend(names);
     pair.both(&words, b"");

@@ -127,11 +127,11 @@ impl Networks {
             .into_iter()
             .partition(|port| addresses.contains(&port.container_ip));
         claims.published = kept;
-        let (routes, host_name) = (claims.default_routes(), endpoint.host_name());
+        let (routes, link) = (claims.default_routes(), endpoint.link());
         let namespace = sandbox.namespace.try_clone()?;
         self.wait(move |dataplane| {
             dataplane.unpublish(&gone)?;
-            dataplane.detach(namespace.as_fd(), &host_name, &routes)
+            dataplane.detach(namespace.as_fd(), &link, &routes)
         })?;
         gantry_base::failpoint!("disconnect.link");
         self.delete_row(&endpoint.id)?;

@@ -202,7 +202,7 @@ pub(super) fn unaddressed(
             "cannot create endpoint on configuration-only network",
         ));
     }
-    if network.driver != Driver::Bridge {
+    if matches!(network.driver, Driver::Host | Driver::Null) {
         return Err(Error::internal(format!(
             "network {} has no endpoints",
             network.name

@@ -1,6 +1,7 @@
 //! Making networks: what was asked is checked in dockerd's words and order, addresses are chosen, and the bridge is made
 //! between two rows: `creating` and `ready`.
 
+use super::child::{self, ChildOptions};
 use super::dataplane::Dataplane;
 use super::options::BridgeOptions;
 use super::record::{self, Driver, IpamConfig, Network, Phase, Pool, SubnetConfig};
@@ -91,18 +92,16 @@ impl Networks {
         if !has_ipv4 && !has_ipv6 {
             return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
         }
-        check_subnets(&options.ipam.subnets)?;
+        check_subnets(&options.ipam.subnets, driver)?;
         let id = NetworkId::from_random(crate::random_bytes)
             .as_str()
             .to_owned();
-        let bridge = match driver {
-            Driver::Bridge => Some(BridgeOptions::parse(
-                &options.options,
-                &id,
-                options.is_internal,
-            )?),
-            Driver::Host | Driver::Null => None,
-        };
+        let bridge = (driver == Driver::Bridge)
+            .then(|| BridgeOptions::parse(&options.options, &id, options.is_internal))
+            .transpose()?;
+        let child = matches!(driver, Driver::Macvlan | Driver::Ipvlan)
+            .then(|| ChildOptions::parse(driver, &options.options, &id))
+            .transpose()?;
         if options.ipam.driver.is_empty() {
             options.ipam.driver = "default".into();
         }
@@ -124,6 +123,8 @@ impl Networks {
             v4: None,
             v6: None,
             bridge,
+            child,
+            owns_parent: false,
         })
     }
 
@@ -171,6 +172,10 @@ fn make(inner: &Inner, dataplane: &mut Dataplane, mut network: Network) -> Resul
             )));
         }
     }
+    if network.child.is_some() {
+        choose_addresses(inner, dataplane, &mut network)?;
+        child::choose_parent(inner, dataplane, &mut network)?;
+    }
     let row = network.clone();
     inner.database.write(Durability::Normal, move |tx| {
         row.insert(tx, Phase::Creating)
@@ -204,8 +209,8 @@ pub(super) fn realise(
 
 /// Takes back what a creation or a removal that did not come to its end left.
 pub(super) fn undo(database: &Database, dataplane: &mut Dataplane, network: &Network) {
-    let undone = dataplane
-        .remove_network(network)
+    let undone = child::has_heir(database, network)
+        .and_then(|has_heir| dataplane.remove_network(network, has_heir))
         .and_then(|()| dataplane.render(&claim::all_published(database)?))
         .and_then(|()| {
             let id = network.id.clone();
@@ -244,7 +249,13 @@ fn choose_addresses(inner: &Inner, dataplane: &mut Dataplane, network: &mut Netw
         }
         let has_gateway = network.has_gateway(is_v6);
         let pool = if let Some(config) = given(is_v6) {
-            configured_pool(config, &own, &routes, has_gateway)?
+            // Containers of those are in the host's own networks.
+            let routes = if network.child.is_some() {
+                &[]
+            } else {
+                &*routes
+            };
+            configured_pool(config, &own, routes, has_gateway)?
         } else {
             let pool = chosen_pool(is_v6, inner, &used, has_gateway)?;
             network.ipam.subnets.push(SubnetConfig {
@@ -358,9 +369,8 @@ fn driver_of(name: &str) -> Result<Driver> {
         "host" | "null" => Err(forbidden(format!(
             "only one instance of {name:?} network is allowed"
         ))),
-        "macvlan" | "ipvlan" => Err(Error::not_implemented(format!(
-            "network driver {name} is not supported yet"
-        ))),
+        "macvlan" => Ok(Driver::Macvlan),
+        "ipvlan" => Ok(Driver::Ipvlan),
         "overlay" => Err(forbidden(
             "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.",
         )),
@@ -377,7 +387,7 @@ fn forbidden(text: impl Into<String>) -> Error {
 }
 
 /// Every problem of every subnet, as dockerd lists them.
-fn check_subnets(subnets: &[SubnetConfig]) -> Result<()> {
+fn check_subnets(subnets: &[SubnetConfig], driver: Driver) -> Result<()> {
     let mut problems = Vec::new();
     let mut families = [0; 2];
     for config in subnets {
@@ -403,7 +413,13 @@ fn check_subnets(subnets: &[SubnetConfig]) -> Result<()> {
         )));
     }
     if families.iter().any(|count| *count > 1) {
-        return Err(forbidden("bridge driver doesn't support multiple subnets"));
+        return Err(match driver {
+            Driver::Macvlan | Driver::Ipvlan => Error::not_implemented(format!(
+                "several subnets of one address family on a {} network are not supported yet",
+                driver.as_str()
+            )),
+            _ => forbidden("bridge driver doesn't support multiple subnets"),
+        });
     }
     Ok(())
 }
@@ -460,7 +476,7 @@ mod tests {
                 .auxiliary_addresses
                 .insert("a".into(), auxiliary.into());
         }
-        let text = check_subnets(&[config])
+        let text = check_subnets(&[config], Driver::Bridge)
             .expect_err("is refused")
             .to_string();
         text.strip_prefix("invalid network config:\n")

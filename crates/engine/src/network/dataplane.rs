@@ -10,7 +10,7 @@ use gantry_network::firewall::{
     BridgeRules, Desired, Firewall, GatewayMode, PublishedPort, render, with_direct,
 };
 use gantry_network::netlink::Socket;
-use gantry_network::{conntrack, ipam, link, route};
+use gantry_network::{child, conntrack, ipam, link, route};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
@@ -33,6 +33,13 @@ pub(super) struct Dataplane {
 pub(super) struct DefaultRoutes {
     pub(super) v4: Option<(Ipv4Addr, String)>,
     pub(super) v6: Option<(Ipv6Addr, String)>,
+}
+
+/// What connects a namespace to a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum EndpointLink {
+    Pair { host_name: String },
+    Child { interface: String },
 }
 
 impl Dataplane {
@@ -111,6 +118,9 @@ impl Dataplane {
 
     /// Makes the bridge of a network and takes up its rules, which the caller renders.
     pub(super) fn add_network(&mut self, network: &Network) -> Result<()> {
+        if let Some(options) = network.child.as_ref().filter(|_| network.owns_parent) {
+            return child::ensure_parent(&mut self.route, &options.parent, &options.new_parent()?);
+        }
         let Some(options) = &network.bridge else {
             return Ok(());
         };
@@ -147,8 +157,13 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Removes the bridge of a network and its rules, which the caller renders.
-    pub(super) fn remove_network(&mut self, network: &Network) -> Result<()> {
+    /// Removes the bridge of a network and its rules, which the caller renders; or the parent of its links, unless another network
+    /// has it too.
+    pub(super) fn remove_network(&mut self, network: &Network, has_heir: bool) -> Result<()> {
+        let owned = network.owns_parent && !has_heir;
+        if let Some(options) = network.child.as_ref().filter(|_| owned) {
+            return child::remove_parent(&mut self.route, &options.parent, &options.new_parent()?);
+        }
         let Some(options) = &network.bridge else {
             return Ok(());
         };
@@ -245,10 +260,13 @@ impl Dataplane {
     pub(super) fn detach(
         &mut self,
         namespace: BorrowedFd<'_>,
-        host_name: &str,
+        link: &EndpointLink,
         routes: &DefaultRoutes,
     ) -> Result<()> {
-        endpoint::remove(&mut self.route, host_name)?;
+        match link {
+            EndpointLink::Pair { host_name } => endpoint::remove(&mut self.route, host_name)?,
+            EndpointLink::Child { interface } => endpoint::remove_child(namespace, interface)?,
+        };
         set_routes(namespace, routes)
     }
 

@@ -1,7 +1,7 @@
 //! A container's ends of its networks: what the kernel is to make of the claims, which of them has the default routes, and how
 //! reads show them. Pure.
 
-use super::dataplane::DefaultRoutes;
+use super::dataplane::{DefaultRoutes, EndpointLink};
 use super::names::{Names, Scope};
 use super::record::{Network, Pool};
 use super::{Claims, Networks, as_v4, as_v6};
@@ -34,6 +34,15 @@ impl EndpointClaim {
         format!("veth{}", &self.id[..7])
     }
 
+    pub(super) fn link(&self) -> EndpointLink {
+        if self.network.child.is_some() {
+            let interface = self.interface.clone();
+            return EndpointLink::Child { interface };
+        }
+        let host_name = self.host_name();
+        EndpointLink::Pair { host_name }
+    }
+
     pub(crate) fn addresses(&self) -> Vec<IpAddr> {
         let v4 = self.v4.map(IpAddr::V4);
         v4.into_iter().chain(self.v6.map(IpAddr::V6)).collect()
@@ -47,8 +56,18 @@ impl EndpointClaim {
         with_prefix(self.network.v6.as_ref(), self.v6.map(IpAddr::V6)).and_then(as_v6)
     }
 
-    /// Where its default route would go; none on networks that nothing leaves.
+    /// Whether its default routes lead to the link itself.
+    fn is_routed(&self) -> bool {
+        let child = self.network.child.as_ref();
+        child.is_some_and(|child| child.is_routed() && !child.is_parentless)
+            && !self.network.is_internal
+    }
+
+    /// Where its default route would go; none on networks that nothing leaves, unspecified to the link itself.
     fn v4_gateway(&self) -> Option<Ipv4Addr> {
+        if self.is_routed() {
+            return self.v4.map(|_| Ipv4Addr::UNSPECIFIED);
+        }
         match self.network.v4.as_ref()?.gateway? {
             IpAddr::V4(gateway) if !self.network.is_internal && self.v4.is_some() => Some(gateway),
             _ => None,
@@ -56,6 +75,9 @@ impl EndpointClaim {
     }
 
     fn v6_gateway(&self) -> Option<Ipv6Addr> {
+        if self.is_routed() {
+            return self.v6.map(|_| Ipv6Addr::UNSPECIFIED);
+        }
         match self.network.v6.as_ref()?.gateway? {
             IpAddr::V6(gateway) if !self.network.is_internal && self.v6.is_some() => Some(gateway),
             _ => None,
@@ -69,11 +91,14 @@ impl EndpointClaim {
             driver: self.network.driver.as_str(),
             endpoint_id: self.id.clone(),
             interface: self.interface.clone(),
-            mac_address: self.mac.to_string(),
+            mac_address: match &self.network.child {
+                Some(child) if child.shares_mac() => String::new(),
+                _ => self.mac.to_string(),
+            },
             ipv4: self.v4_net(),
             ipv6: self.v6_net(),
-            gateway: self.v4_gateway(),
-            ipv6_gateway: self.v6_gateway(),
+            gateway: self.v4_gateway().filter(|ip| !ip.is_unspecified()),
+            ipv6_gateway: self.v6_gateway().filter(|ip| !ip.is_unspecified()),
             dns_names,
             asked: self.asked.clone(),
         }
@@ -191,7 +216,8 @@ impl Claims {
             self.gateway_endpoint(true)
                 .and_then(EndpointClaim::v6_gateway)
         };
-        v4.map(IpAddr::V4).or_else(|| v6().map(IpAddr::V6))
+        let address = v4.map(IpAddr::V4).or_else(|| v6().map(IpAddr::V6));
+        address.filter(|ip| !ip.is_unspecified())
     }
 
     /// What the container's name server needs to know of it.
@@ -223,6 +249,7 @@ impl Claims {
 impl Networks {
     pub(super) fn kernel_endpoint(&self, claims: &Claims, endpoint: &EndpointClaim) -> Endpoint {
         let options = endpoint.network.bridge.as_ref();
+        let child = endpoint.network.child.as_ref();
         let is_gateway =
             |is_v6| claims.gateway_endpoint(is_v6).map(|end| &end.id) == Some(&endpoint.id);
         Endpoint {
@@ -231,6 +258,7 @@ impl Networks {
             mac: endpoint.mac,
             uplink: options
                 .map(|options| options.interface.clone())
+                .or_else(|| child.map(|child| child.parent.clone()))
                 .unwrap_or_default(),
             mtu: self.mtu_of(&endpoint.network),
             v4: endpoint.v4_net(),
@@ -239,7 +267,7 @@ impl Networks {
             v6_gateway: endpoint.v6_gateway().filter(|_| is_gateway(true)),
             is_isolated: options.is_some_and(|options| !options.allows_inter_container),
             hairpin: true,
-            child: None,
+            child: child.map(|options| options.child),
             link_local: endpoint.link_local(),
             sysctls: endpoint.sysctls(),
         }

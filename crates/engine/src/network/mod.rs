@@ -5,6 +5,7 @@
 //! Containers on networks that users make find each other by name (`names.rs`, `resolver/`).
 
 pub(crate) mod change;
+mod child;
 mod claim;
 mod create;
 mod dataplane;
@@ -373,6 +374,8 @@ fn predefined(
             }),
             v6: None,
             bridge: facts.map(|facts| BridgeOptions::of_default(settings, facts)),
+            child: None,
+            owns_parent: false,
         })
     };
     ids.iter().filter_map(network).collect()

@@ -1,5 +1,6 @@
 //! Published ports: which are asked for, and how each is held by a bound socket and a row.
 
+use super::endpoint::EndpointClaim;
 use super::{Claims, Networks, claim};
 use crate::container::config::{Config, PortBinding, PortSpec, Protocol};
 use gantry_base::{Error, ErrorKind, Result};
@@ -20,7 +21,7 @@ impl Networks {
     /// Holds the ports that `config` asks for; rows and sockets are added to `claims`.
     pub(super) fn claim_ports(&self, config: &Config, claims: &mut Claims) -> Result<()> {
         let bindings = wanted_bindings(config);
-        if bindings.is_empty() || claims.gateway_ids().is_empty() {
+        if bindings.is_empty() || claims.published_ids().is_empty() {
             return Ok(());
         }
         let mut taken = claim::all_published(&self.inner.database)?;
@@ -62,8 +63,8 @@ impl Networks {
 
     /// The host's addresses of a binding with the container's behind them: of both families where none is named.
     fn ends(&self, binding: &PortBinding, claims: &Claims) -> Result<Vec<(IpAddr, IpAddr)>> {
-        let v4 = claims.gateway_endpoint(false);
-        let v6 = claims.gateway_endpoint(true);
+        let v4 = claims.published_endpoint(false);
+        let v6 = claims.published_endpoint(true);
         let behind_v4 = v4.and_then(|end| end.v4).map(IpAddr::V4);
         let behind_v6 = v6.and_then(|end| end.v6).map(IpAddr::V6);
         let network_ip = v4
@@ -143,9 +144,15 @@ impl Networks {
 }
 
 impl Claims {
+    /// The endpoint that published ports lead to. Who is in a network of the host has its own ports there, as in dockerd.
+    fn published_endpoint(&self, is_v6: bool) -> Option<&EndpointClaim> {
+        let gateway = self.gateway_endpoint(is_v6);
+        gateway.filter(|endpoint| endpoint.network.bridge.is_some())
+    }
+
     /// Whether the addresses of a family that published ports lead to are reached without translation.
     fn is_routed(&self, is_v6: bool) -> bool {
-        let endpoint = self.gateway_endpoint(is_v6);
+        let endpoint = self.published_endpoint(is_v6);
         let options = endpoint.and_then(|end| end.network.bridge.as_ref());
         let mode = options.map(|options| {
             if is_v6 {
@@ -169,15 +176,15 @@ impl Claims {
     }
 
     /// The endpoints that published ports lead to, by family.
-    fn gateway_ids(&self) -> Vec<(bool, String)> {
+    fn published_ids(&self) -> Vec<(bool, String)> {
         [false, true]
             .into_iter()
-            .filter_map(|is_v6| Some((is_v6, self.gateway_endpoint(is_v6)?.id.clone())))
+            .filter_map(|is_v6| Some((is_v6, self.published_endpoint(is_v6)?.id.clone())))
             .collect()
     }
 
     fn port_rows(&self) -> Vec<(String, PublishedPort)> {
-        let owners = self.gateway_ids();
+        let owners = self.published_ids();
         let owner = |port: &PublishedPort| {
             owners
                 .iter()

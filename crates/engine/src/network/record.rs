@@ -1,5 +1,6 @@
 //! What a network is: its row, and how reads show it.
 
+use super::child::ChildOptions;
 use super::options::BridgeOptions;
 use gantry_base::{Error, ErrorKind, Result};
 use gantry_network::firewall::GatewayMode;
@@ -46,6 +47,12 @@ pub struct Network {
     /// Read again from `options` when the row is loaded.
     #[serde(skip)]
     pub(crate) bridge: Option<BridgeOptions>,
+    /// As `bridge`, of macvlan and ipvlan.
+    #[serde(skip)]
+    pub(crate) child: Option<ChildOptions>,
+    /// Whether the parent was made for it, or for another of the same parent: the last of them takes it away.
+    #[serde(default)]
+    pub(crate) owns_parent: bool,
 }
 
 /// How a network is made.
@@ -54,6 +61,10 @@ pub struct Network {
 pub enum Driver {
     /// A bridge of the host.
     Bridge,
+    /// Links with Ethernet addresses of their own, on a link of the host.
+    Macvlan,
+    /// Links with the Ethernet address of the link of the host that they are on.
+    Ipvlan,
     /// The host's own network.
     Host,
     /// Only a loopback; also of networks that lend their configuration.
@@ -65,6 +76,8 @@ impl Driver {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
             Self::Host => "host",
             Self::Null => "null",
         }
@@ -142,12 +155,14 @@ impl Network {
                 options.mode_v4
             }
         });
-        mode != Some(GatewayMode::Isolated)
+        let is_way =
+            |child: &ChildOptions| !self.is_internal && !child.is_parentless && !child.is_routed();
+        mode != Some(GatewayMode::Isolated) && self.child.as_ref().is_none_or(is_way)
     }
 
     /// Whether containers on it find each other by name.
     pub(crate) fn has_names(&self) -> bool {
-        !self.is_predefined && self.bridge.is_some()
+        !self.is_predefined && (self.bridge.is_some() || self.child.is_some())
     }
 
     /// How many addresses of each subnet are taken by others than endpoints: the gateway, and those that nobody may have.
@@ -215,6 +230,10 @@ pub(super) fn load_all(connection: &Connection) -> Result<Vec<(Network, bool)>> 
 fn read(text: &str) -> Result<Network> {
     let mut network: Network = serde_json::from_str(text)
         .map_err(|error| Error::internal(format!("cannot read its configuration: {error}")))?;
+    if matches!(network.driver, Driver::Macvlan | Driver::Ipvlan) {
+        let options = ChildOptions::parse(network.driver, &network.options, &network.id)?;
+        network.child = Some(options);
+    }
     if network.driver == Driver::Bridge {
         network.bridge = Some(BridgeOptions::parse(
             &network.options,

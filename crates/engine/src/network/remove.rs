@@ -4,7 +4,7 @@ use super::dataplane::Dataplane;
 use super::record::{self, Network, Phase};
 use super::{Inner, Networks, create};
 use gantry_base::{Error, ErrorKind, Result};
-use gantry_state::rusqlite::{OptionalExtension as _, Transaction};
+use gantry_state::rusqlite::Transaction;
 use gantry_state::{Durability, sql_error};
 use std::sync::Arc;
 
@@ -74,25 +74,30 @@ fn unmake(inner: &Inner, dataplane: &mut Dataplane, network: &Arc<Network>) -> R
     Ok(())
 }
 
-/// Docker names the first endpoint.
+/// Docker names every endpoint.
 fn check_unused(tx: &Transaction<'_>, network: &Network) -> Result<()> {
-    let holder: Option<(String, String)> = tx
-        .query_row(
+    let mut statement = tx
+        .prepare(
             "SELECT container.name, endpoint.id FROM endpoint JOIN container ON container = container.id
-             WHERE network = ?1 ORDER BY container.name LIMIT 1",
-            [&network.id],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+             WHERE network = ?1 ORDER BY container.name",
         )
-        .optional()
         .map_err(sql_error)?;
-    match holder {
-        None => Ok(()),
-        Some((name, endpoint)) => Err(forbidden(format!(
-            "error while removing network: network {} has active endpoints (name:{name:?} id:{:?})",
-            network.name,
-            endpoint.get(..12).unwrap_or(&endpoint)
-        ))),
+    let holders = statement
+        .query_map([&network.id], |row| {
+            let (name, endpoint): (String, String) = (row.get(0)?, row.get(1)?);
+            let short = endpoint.get(..12).unwrap_or(&endpoint);
+            Ok(format!("name:{name:?} id:{short:?}"))
+        })
+        .and_then(Iterator::collect::<std::result::Result<Vec<String>, _>>)
+        .map_err(sql_error)?;
+    if holders.is_empty() {
+        return Ok(());
     }
+    Err(forbidden(format!(
+        "error while removing network: network {} has active endpoints ({})",
+        network.name,
+        holders.join(", ")
+    )))
 }
 
 fn forbidden(text: String) -> Error {

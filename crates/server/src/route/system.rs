@@ -109,7 +109,7 @@ fn wire(view: &SystemView, listeners: usize) -> SystemInfo {
         driver_status: vec![["Backing Filesystem".into(), backing_filesystem(view)]],
         plugins: PluginsInfo {
             volume: texts(&["local"]),
-            network: texts(&["bridge", "host", "null"]),
+            network: texts(&["bridge", "host", "ipvlan", "macvlan", "null"]),
             authorization: None,
             log: texts(&["json-file", "none"]),
         },

@@ -215,7 +215,9 @@ pub(super) fn port_summaries(view: &ContainerView) -> Vec<PortSummary> {
         kind: port.container.protocol.as_str().to_owned(),
     });
     let mut ports: Vec<PortSummary> = published.collect();
-    for exposed in &view.config.exposed_ports {
+    // Only bridges know ports at all.
+    let has_ports = view.networks.iter().any(|end| end.driver == "bridge");
+    for exposed in view.config.exposed_ports.iter().filter(|_| has_ports) {
         if !view.ports.iter().any(|port| port.container == *exposed) {
             ports.push(PortSummary {
                 private_port: exposed.port,
