@@ -7,6 +7,7 @@ mod bad_registry;
 mod both;
 mod create;
 mod hijack;
+mod platforms;
 mod refusal;
 mod shape;
 mod signature;

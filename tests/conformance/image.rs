@@ -1,7 +1,11 @@
 //! Images through the real command line: load, save, import, tag, inspect, remove, history.
 
 use crate::pair::{Pair, run_here};
-use gantry_testkit::image::{SHELL, shell_archive};
+use crate::registry::push_image_for;
+use gantry_testkit::daemon::Daemon;
+use gantry_testkit::image::{SHELL, import_shell, shell_archive};
+use gantry_testkit::program::docker;
+use gantry_testkit::registry::Registry;
 use gantry_testkit::world;
 
 #[test]
@@ -52,6 +56,41 @@ fn archives_go_from_one_to_the_other() {
     assert_ne!(pair.ours.docker(&["load", "-i", &broken]).code, 0);
     run_here("rm", &["-r", &folder.display().to_string()]).ok();
     pair.finish();
+}
+
+#[test]
+fn the_tree_is_drawn_as_docker_draws_it() {
+    if !world::enter("image::the_tree_is_drawn_as_docker_draws_it") || docker().is_none() {
+        return;
+    }
+    let registry = Registry::start();
+    push_image_for(&registry, "a/b", "amd", "amd64");
+    push_image_for(&registry, "a/b", "arm", "arm64");
+    let name = |tag: &str| format!("{}/a/b:{tag}", registry.host());
+    let mut daemon = Daemon::new("tree");
+    assert!(daemon.start(""), "{}", daemon.log_text());
+    for tag in ["amd", "arm"] {
+        daemon.gantry(&["pull", &name(tag)]).ok();
+    }
+    import_shell(&mut daemon.client());
+    daemon.gantry(&["tag", &name("arm"), "another:1"]).ok();
+    daemon
+        .gantry(&["tag", &name("arm"), &name("with-a-longer-name")])
+        .ok();
+    for options in [
+        &[][..],
+        &["-a"],
+        &["another"],
+        &["--filter", "reference=*/*/b:amd"],
+        &["--quiet"],
+        &["--no-trunc"],
+        &["--digests"],
+        &["--format", "x"],
+    ] {
+        let mut words = vec!["image", "ls", "--tree"];
+        words.extend(options);
+        assert_eq!(daemon.gantry(&words), daemon.docker(&words), "{options:?}");
+    }
 }
 
 #[test]

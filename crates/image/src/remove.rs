@@ -4,7 +4,7 @@
 
 use crate::chain::chain_ids;
 use crate::record::no_such_image;
-use crate::store::{Index, Named, delete_orphaned_chains};
+use crate::store::{Index, Named, Variant, delete_orphaned_chains};
 use crate::{Image, ImageId, Images};
 use gantry_base::{Error, Result};
 use gantry_oci::{Digest, Reference};
@@ -102,6 +102,72 @@ impl Images {
         {
             self.shared.collect()?;
         }
+        Ok(removed)
+    }
+}
+
+impl Images {
+    /// `docker rmi --platform`: takes one of several images from the names that lead to it.
+    ///
+    /// # Errors
+    /// As [`Images::remove`]; when other tags lead to it too.
+    pub fn remove_variant(
+        &self,
+        id: &ImageId,
+        options: RemoveOptions,
+        in_use: &dyn Fn(&ImageId) -> Vec<Usage>,
+    ) -> Result<Vec<Removed>> {
+        let removed = self.shared.change(|| {
+            let index = self.index();
+            let removal = Removal {
+                index: &index,
+                options,
+                in_use,
+            };
+            removal
+                .refusal(id, &[], !options.force)
+                .map_err(|refusal| refusal.error)?;
+            let mut plan = Plan {
+                images: vec![id.clone()],
+                ..Plan::default()
+            };
+            let mut others = Vec::new();
+            for (name, named) in &index.references {
+                let is_behind = |known: &&Variant| known.image == *id;
+                if !named.variants.iter().any(|known| is_behind(&known)) {
+                    continue;
+                }
+                let other = named.variants.iter().find(|known| !is_behind(known));
+                match other {
+                    Some(other) => others.push((name.clone(), other.image.to_string())),
+                    None => plan.names.push(Reference::parse(name)?),
+                }
+            }
+            let tags = others.iter().map(|(name, _)| name).filter(|name| !name.contains('@'));
+            if !options.force && tags.count() + plan.names.len() > 1 {
+                return Err(Error::conflict(
+                    "Content will be removed from all images referencing this variant. Use —-force to force delete.",
+                ));
+            }
+            let names = plan.names.iter().map(|name| Removed::Untagged(name.familiar()));
+            let mut removed: Vec<_> = names.collect();
+            removed.push(Removed::Deleted(id.to_string()));
+            let chains = self.shared.db.write(Durability::Full, move |tx| {
+                for (name, other) in &others {
+                    tx.execute(
+                        "UPDATE reference SET image = ?2 WHERE name = ?1 AND image = ?3",
+                        [name, other, plan.images[0].as_str()],
+                    )
+                    .map_err(sql_error)?;
+                }
+                execute(tx, &plan)
+            })?;
+            let chains = chains.into_iter().map(|id| Removed::Deleted(id.to_string()));
+            removed.extend(chains);
+            Ok(removed)
+        })?;
+        gantry_base::failpoint!("image.removed");
+        self.shared.collect()?;
         Ok(removed)
     }
 }

@@ -23,7 +23,7 @@ pub struct ImageSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<gantry_oci::image::Descriptor>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub manifests: Option<Vec<serde_json::Value>>,
+    pub manifests: Option<Vec<ManifestSummary>>,
     pub repo_digests: Vec<String>,
     pub repo_tags: Vec<String>,
     /// -1 where not asked for.
@@ -80,10 +80,63 @@ pub struct ImageInspect {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<gantry_oci::image::Descriptor>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub manifests: Option<Vec<serde_json::Value>>,
+    pub manifests: Option<Vec<ManifestSummary>>,
     /// Not Docker's: signatures that were verified when the image was pulled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<ImageSignature>,
+}
+
+/// One thing that the index of an image speaks of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ManifestSummary {
+    #[serde(rename = "ID")]
+    pub id: String,
+    pub descriptor: gantry_oci::image::Descriptor,
+    /// Whether all of it is here.
+    pub available: bool,
+    pub size: ManifestSize,
+    /// `image`, `attestation` or `unknown`.
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_data: Option<ManifestImage>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation_data: Option<ManifestAttestation>,
+}
+
+/// Bytes of a manifest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ManifestSize {
+    /// As they travel.
+    pub content: i64,
+    /// With those that are unpacked.
+    pub total: i64,
+}
+
+/// An image of an index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ManifestImage {
+    pub platform: gantry_oci::Platform,
+    pub size: ManifestUnpacked,
+    /// Ids of the containers that use it.
+    pub containers: Option<Vec<String>>,
+}
+
+/// Bytes of an image's files.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ManifestUnpacked {
+    pub unpacked: i64,
+}
+
+/// What an attestation is about.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ManifestAttestation {
+    #[serde(rename = "For")]
+    pub about: String,
 }
 
 /// A signature of an image.

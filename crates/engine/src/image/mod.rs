@@ -1,9 +1,12 @@
 //! Images for the daemon: asynchronous calls over the `image` crate, events, and who uses what.
 
+mod attestation;
 mod builtin;
+mod choose;
 mod fetch;
 mod pull;
 mod push;
+mod push_index;
 mod remote;
 mod transfer;
 mod trust;
@@ -32,8 +35,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 /// The vocabulary of the `image` crate that callers of this service need.
 pub mod types {
     pub use gantry_image::{
-        ArchiveSink, DiskUsage, HistoryEntry, Image, ImageId, ImportOptions, LoadEvent, Loaded,
-        Lower, Piece, RemoveOptions, Removed, VerifiedSignature,
+        ArchiveSink, DiskUsage, HistoryEntry, Image, ImageId, ImportOptions, ListedKind, LoadEvent,
+        Loaded, Lower, Piece, RemoveOptions, Removed, Target, VerifiedSignature,
     };
     pub use gantry_registry::client::Credentials;
 }
@@ -129,6 +132,20 @@ impl Images {
         )))
     }
 
+    /// The manifest or index that an image's name stands for, and what it speaks of.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn target_of(&self, image: &Image) -> Result<Option<types::Target>> {
+        self.store.target_of(image)
+    }
+
+    /// The containers that use an image.
+    pub fn users(&self, image: &Image) -> Vec<String> {
+        let users = self.usage(image.id.as_str()).into_iter();
+        users.map(|usage| usage.container).collect()
+    }
+
     /// How many containers use an image.
     pub fn use_count(&self, image: &Image) -> usize {
         self.usage(image.id.as_str()).len()
@@ -157,14 +174,44 @@ impl Images {
                 .remove(&name, options, &|image| this.usage(image.as_str()))
         })
         .await?;
-        for step in &removed {
+        self.publish_removed(&id, &removed);
+        Ok(removed)
+    }
+
+    /// As [`Images::remove`], only the image for one platform; the others stay.
+    ///
+    /// # Errors
+    /// Also when the name has no image for it.
+    pub async fn remove_platform(
+        &self,
+        name: &str,
+        platform: &Platform,
+        options: RemoveOptions,
+    ) -> Result<Vec<Removed>> {
+        let image = self.get_for(name, Some(platform))?;
+        let reference = Reference::parse(name).ok();
+        let named = reference.and_then(|reference| self.store.named(&reference));
+        if named.is_none_or(|named| named.variants.len() < 2) {
+            return self.remove(name, options).await;
+        }
+        let (this, id) = (self.clone(), image.id.clone());
+        let removed = blocking(move || {
+            this.store
+                .remove_variant(&id, options, &|image| this.usage(image.as_str()))
+        })
+        .await?;
+        self.publish_removed(image.id.as_str(), &removed);
+        Ok(removed)
+    }
+
+    fn publish_removed(&self, id: &str, removed: &[Removed]) {
+        for step in removed {
             match step {
                 // Docker names the image, not the reference that it lost.
-                Removed::Untagged(_) => self.publish("untag", &id, &id),
+                Removed::Untagged(_) => self.publish("untag", id, id),
                 Removed::Deleted(id) => self.publish("delete", id, id),
             }
         }
-        Ok(removed)
     }
 
     /// Removes every image that no container uses and that `wanted` accepts.

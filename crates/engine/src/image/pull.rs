@@ -3,11 +3,12 @@
 //! Documents first (index, manifest, config), each checked against its digest; then the layers that are missing, all at
 //! one time as far as permits go; at last everything becomes part of the store in one transaction.
 
+use super::choose::{choose, is_index};
 use super::fetch::{Fetch, State};
 use super::transfer::{Asker, Events, tell, tell_layer};
 use super::{Images, blocking};
 use gantry_base::{Error, Result};
-use gantry_image::{ImageId, Lease, NewImage, NewLayers};
+use gantry_image::{ImageId, Lease, NewImage, NewLayers, attestation_of};
 use gantry_oci::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 use gantry_oci::{Digest, Platform, Reference};
 use gantry_registry::client::{Access, RemoteDocument, Repository};
@@ -39,6 +40,8 @@ struct Documents {
     manifest: Manifest,
     config: Vec<u8>,
     diff_ids: Vec<Digest>,
+    /// What the index says about the image.
+    attestations: Vec<Descriptor>,
     /// Index and manifest, byte for byte.
     kept: BTreeMap<Digest, Vec<u8>>,
 }
@@ -105,7 +108,7 @@ impl Images {
             .unwrap_or_default();
         let lease = self.store.lease();
         let target = root.digest.clone();
-        let documents = self
+        let mut documents = self
             .documents(repository, reference, root, platform, &lease)
             .await?;
         let signature = self
@@ -127,6 +130,10 @@ impl Images {
                 self.fetch_layers(repository, &documents, &lease, events)
                     .await?
             };
+            let about = std::mem::take(&mut documents.attestations);
+            let kept = &mut documents.kept;
+            self.fetch_attestations(repository, reference, &about, &lease, kept)
+                .await;
             self.commit(documents, &wanted, reference, lease).await?;
         }
         self.record_signature(image, signature).await?;
@@ -178,6 +185,7 @@ impl Images {
         let target = root.digest.clone();
         let mut kept = BTreeMap::new();
         let mut document = root;
+        let mut attestations = Vec::new();
         for _ in 0..DEPTH_MAX {
             lease.hold(&document.digest);
             if !is_index(&document.media_type) {
@@ -185,6 +193,9 @@ impl Images {
             }
             let index: Index = parse(&document.bytes)?;
             let chosen = choose(&index, platform)?.clone();
+            let is_about =
+                |other: &&Descriptor| attestation_of(other) == Some(chosen.digest.as_str());
+            attestations.extend(index.manifests.iter().filter(is_about).cloned());
             kept.insert(document.digest.clone(), document.bytes);
             document = match self.store.document(&chosen.digest) {
                 // Here already, and checked on the way.
@@ -211,6 +222,7 @@ impl Images {
             manifest,
             config,
             diff_ids: parsed.rootfs.diff_ids,
+            attestations,
             kept,
         })
     }
@@ -400,34 +412,8 @@ fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| Error::invalid(error.to_string()))
 }
 
-fn is_index(kind: &str) -> bool {
-    matches!(kind, media_type::INDEX | media_type::DOCKER_LIST)
-}
-
 fn now_ns() -> i64 {
     i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
-}
-
-/// The manifest for the platform; the first that satisfies it, as in Docker.
-fn choose<'a>(index: &'a Index, platform: Option<&Platform>) -> Result<&'a Descriptor> {
-    let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let is_known = |descriptor: &&Descriptor| {
-        is_index(&descriptor.media_type)
-            || matches!(
-                descriptor.media_type.as_str(),
-                media_type::MANIFEST | media_type::DOCKER_MANIFEST
-            )
-    };
-    let satisfies = |descriptor: &&Descriptor| {
-        let platform = descriptor.platform.as_ref();
-        platform.is_some_and(|platform| platform.satisfies(&wanted))
-    };
-    let mut found = index.manifests.iter().filter(is_known).filter(satisfies);
-    found.next().ok_or_else(|| {
-        Error::not_found(format!(
-            "no matching manifest for {wanted} in the manifest list entries"
-        ))
-    })
 }
 
 /// Whether the manifest is one of an image, with layers that can be unpacked.
@@ -514,31 +500,5 @@ mod tests {
         assert_eq!(join_all(futures).await.expect_err("fails").message(), "no");
         let none: Vec<std::future::Ready<Result<()>>> = Vec::new();
         assert!(join_all(none).await.is_ok());
-    }
-
-    #[test]
-    fn the_platform_chooses() {
-        let index: Index = serde_json::from_value(serde_json::json!({
-            "schemaVersion": 2,
-            "manifests": [
-                {"mediaType": media_type::MANIFEST, "digest": Digest::of(b"a"), "size": 1,
-                 "platform": {"os": "linux", "architecture": "amd64"}},
-                {"mediaType": media_type::MANIFEST, "digest": Digest::of(b"b"), "size": 1,
-                 "platform": {"os": "linux", "architecture": "arm64", "variant": "v8"}},
-            ]
-        }))
-        .expect("is an index");
-        let arm = Platform::parse("linux/arm64").expect("is a platform");
-        assert_eq!(
-            choose(&index, Some(&arm)).expect("is there").digest,
-            Digest::of(b"b")
-        );
-        let mips = Platform::parse("linux/mips").expect("is a platform");
-        let error = choose(&index, Some(&mips)).expect_err("is not there");
-        assert!(
-            error
-                .message()
-                .starts_with("no matching manifest for linux/mips")
-        );
     }
 }

@@ -3,6 +3,7 @@
 //! Where the image came with a manifest and everything that it names is here, that manifest goes, byte for byte; else one
 //! is made as dockerd makes it, over layers that are compressed once and kept. Layers go at one time as far as permits go.
 
+use super::push_index::push_bytes;
 use super::transfer::{Asker, Events, TransferEvent, tell, tell_layer};
 use super::{Images, blocking};
 use bytes::Bytes;
@@ -33,11 +34,26 @@ pub struct PushOptions {
     pub asker: Asker,
 }
 
+/// A manifest that an image came with: its media type, its bytes, and what they say.
+pub(super) type Original = (String, Vec<u8>, Manifest);
+
 /// One layer of a push.
-struct Pushed {
+pub(super) struct Pushed {
     diff_id: Digest,
     /// As the image's own manifest has it; none: of our making.
     descriptor: Option<Descriptor>,
+}
+
+impl Pushed {
+    /// All layers of an image, as its manifest has them if it came with one.
+    pub(super) fn of(image: &Image, manifest: Option<&Manifest>) -> Vec<Self> {
+        let diff_ids = image.config.rootfs.diff_ids.iter();
+        let layer = |(at, diff_id): (usize, &Digest)| Self {
+            diff_id: diff_id.clone(),
+            descriptor: manifest.and_then(|manifest| manifest.layers.get(at).cloned()),
+        };
+        diff_ids.enumerate().map(layer).collect()
+    }
 }
 
 /// The documents of a manifest in dockerd's form.
@@ -127,39 +143,23 @@ impl Images {
             })?,
         };
         let lease = Arc::new(self.store.lease());
-        let original = self.original(&image, &lease)?;
-        let layers: Vec<Pushed> = match &original {
-            Some((_, _, manifest)) => image
-                .config
-                .rootfs
-                .diff_ids
-                .iter()
-                .zip(&manifest.layers)
-                .map(|(diff_id, layer)| Pushed {
-                    diff_id: diff_id.clone(),
-                    descriptor: Some(layer.clone()),
-                })
-                .collect(),
-            None => image
-                .config
-                .rootfs
-                .diff_ids
-                .iter()
-                .map(|diff_id| Pushed {
-                    diff_id: diff_id.clone(),
-                    descriptor: None,
-                })
-                .collect(),
+        let whole = match platform {
+            None => self.whole(reference, &lease)?,
+            Some(_) => None,
         };
-        let descriptors = self
-            .push_layers(repository, reference, &layers, &lease, events)
-            .await?;
-        let config = self.store.config_bytes(&image.id)?;
-        let (kind, bytes) = match original {
-            Some((kind, bytes, _)) => (kind, bytes),
-            None => made(&image, &config, &descriptors)?,
+        let (kind, bytes, images) = if let Some(whole) = whole {
+            self.push_whole(repository, reference, &whole, &lease, events)
+                .await?;
+            let images = whole.images();
+            let target = whole.target;
+            (target.descriptor.media_type, target.bytes, images)
+        } else {
+            let (kind, bytes) = self
+                .push_image(repository, reference, &image, &lease, events)
+                .await?;
+            let manifest = Digest::of(&bytes);
+            (kind, bytes, vec![(image.id.clone(), manifest)])
         };
-        self.push_config(repository, &image, config).await?;
         let digest = Digest::of(&bytes);
         let size_bytes = bytes.len() as u64;
         let tag = reference.tag.clone().unwrap_or_default();
@@ -167,15 +167,20 @@ impl Images {
         repository.put_manifest(&tag, &kind, &body).await?;
         let text = format!("{tag}: digest: {digest} size: {size_bytes}");
         tell(events, "", text).await;
-        let (store, id) = (self.store.clone(), image.id.clone());
         let by_digest = Reference {
             tag: None,
             digest: Some(digest.clone()),
             ..reference.clone()
         };
-        let (manifest, documents) = (digest.clone(), BTreeMap::from([(digest.clone(), bytes)]));
-        blocking(move || store.record_pushed(&lease, &id, &by_digest, &manifest, documents))
-            .await?;
+        let store = self.store.clone();
+        let documents = BTreeMap::from([(digest.clone(), bytes)]);
+        blocking(move || {
+            images.iter().try_for_each(|(id, manifest)| {
+                let documents = documents.clone();
+                store.record_pushed(&lease, id, &by_digest, manifest, documents)
+            })
+        })
+        .await?;
         let event = TransferEvent::Pushed {
             tag,
             digest: digest.to_string(),
@@ -187,15 +192,45 @@ impl Images {
         Ok(())
     }
 
-    /// The manifest that the image came with, if all that it names is here as it came.
-    fn original(
+    /// Brings an image to the registry, all but its manifest: that is given back.
+    async fn push_image(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        image: &Image,
+        lease: &Arc<Lease>,
+        events: &Events,
+    ) -> Result<(String, Vec<u8>)> {
+        let original = match &image.manifest {
+            Some(digest) => self.original(image, digest, lease)?,
+            None => None,
+        };
+        let manifest = original.as_ref().map(|(_, _, manifest)| manifest);
+        let layers = Pushed::of(image, manifest);
+        let descriptors = self
+            .push_layers(repository, reference, &layers, lease, events)
+            .await?;
+        let config = self.store.config_bytes(&image.id)?;
+        let (kind, bytes) = match original {
+            Some((kind, bytes, _)) => (kind, bytes),
+            None => made(image, &config, &descriptors)?,
+        };
+        let descriptor = descriptor(
+            media_type::DOCKER_CONFIG,
+            image.id.digest(),
+            config.len() as u64,
+        );
+        push_bytes(repository, &descriptor, config).await?;
+        Ok((kind, bytes))
+    }
+
+    /// This manifest of the image, if all that it names is here as it came.
+    pub(super) fn original(
         &self,
         image: &Image,
+        digest: &Digest,
         lease: &Lease,
-    ) -> Result<Option<(String, Vec<u8>, Manifest)>> {
-        let Some(digest) = &image.manifest else {
-            return Ok(None);
-        };
+    ) -> Result<Option<Original>> {
         let Ok(bytes) = self.store.document(digest) else {
             return Ok(None);
         };
@@ -221,34 +256,8 @@ impl Images {
         Ok(Some((kind, bytes, manifest)))
     }
 
-    async fn push_config(
-        &self,
-        repository: &Repository,
-        image: &Image,
-        config: Vec<u8>,
-    ) -> Result<()> {
-        let descriptor = descriptor(
-            media_type::DOCKER_CONFIG,
-            image.id.digest(),
-            config.len() as u64,
-        );
-        if repository.has_blob(&descriptor).await? {
-            return Ok(());
-        }
-        let config = Bytes::from(config);
-        let source: Source = Arc::new(move || {
-            let content: Box<dyn Content> = Box::new(std::io::Cursor::new(config.clone()));
-            Ok(content)
-        });
-        let sent = Arc::new(AtomicU64::new(0));
-        repository
-            .upload(&descriptor, &[], source, &sent)
-            .await
-            .map(drop)
-    }
-
     /// Brings all layers to the registry; gives their descriptors in the image's order.
-    async fn push_layers(
+    pub(super) async fn push_layers(
         &self,
         repository: &Repository,
         reference: &Reference,

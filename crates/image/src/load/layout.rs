@@ -26,7 +26,13 @@ struct Tree {
     documents: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// One image for each name of the layout: of several platforms the wanted one, else this machine's, else the first.
+/// Whether an index.json speaks of indexes, which another document cannot tell of.
+pub(super) fn has_indexes(index: &[u8]) -> bool {
+    parse::<Index>(index).is_ok_and(|index| index.manifests.iter().any(is_index))
+}
+
+/// The images of each name of the layout: of several platforms the wanted one, else all that are whole, with this machine's
+/// or else the first at last, which is the one that the name gives to containers.
 pub(super) fn images(
     contents: &mut Contents,
     index: &[u8],
@@ -43,16 +49,26 @@ pub(super) fn images(
         let Some(chosen) = choose(contents, &tree, platform)? else {
             continue;
         };
-        let documents = tree.documents.clone();
-        let mut image = image(contents, &tree.candidates[chosen], documents)?;
-        image.references = name(descriptor)?.into_iter().collect();
-        image.target = Some(descriptor.digest.clone());
-        let same = images
-            .iter_mut()
-            .find(|known| known.config == image.config && known.manifest == image.manifest);
-        match same {
-            Some(known) => known.references.append(&mut image.references),
-            None => images.push(image),
+        let mut wanted = Vec::new();
+        if platform.is_none() {
+            let others = (0..tree.candidates.len()).filter(|other| *other != chosen);
+            wanted.extend(others.filter(|other| is_whole(contents, &tree.candidates[*other])));
+        }
+        wanted.push(chosen);
+        for candidate in wanted {
+            let documents = tree.documents.clone();
+            let mut image = image(contents, &tree.candidates[candidate], documents)?;
+            image.references = name(descriptor)?.into_iter().collect();
+            image.target = Some(descriptor.digest.clone());
+            let same = images.iter_mut().find(|known| {
+                known.config == image.config
+                    && known.manifest == image.manifest
+                    && known.target == image.target
+            });
+            match same {
+                Some(known) => known.references.append(&mut image.references),
+                None => images.push(image),
+            }
         }
     }
     match platform {
@@ -165,6 +181,19 @@ fn collect(
         });
     }
     Ok(())
+}
+
+/// Whether config and layers of an image are there; archives may have some platforms only.
+fn is_whole(contents: &mut Contents, candidate: &Candidate) -> bool {
+    let manifest = &candidate.manifest;
+    let has_config = contents
+        .document(&blob_path(&manifest.config.digest))
+        .is_ok_and(|found| found.is_some());
+    has_config
+        && manifest
+            .layers
+            .iter()
+            .all(|layer| contents.layer(&blob_path(&layer.digest)).is_ok())
 }
 
 fn choose(contents: &Contents, tree: &Tree, platform: Option<&Platform>) -> Result<Option<usize>> {

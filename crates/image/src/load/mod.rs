@@ -65,14 +65,19 @@ impl Images {
     ) -> Result<Vec<Loaded>> {
         let lease = self.lease();
         let mut contents = read_whole(self, &lease, input, progress)?;
-        let images = if let Some(manifest) = contents.document("manifest.json")? {
-            docker::images(&mut contents, &manifest, platform)?
-        } else if let Some(index) = contents.document("index.json")? {
-            layout::images(&mut contents, &index, platform)?
-        } else {
-            return Err(Error::invalid(
-                "the archive holds no image: neither manifest.json nor index.json is there",
-            ));
+        let index = contents.document("index.json")?;
+        let images = match (contents.document("manifest.json")?, index) {
+            // It can say nothing of platforms and attestations.
+            (Some(_), Some(index)) if layout::has_indexes(&index) => {
+                layout::images(&mut contents, &index, platform)?
+            }
+            (Some(manifest), _) => docker::images(&mut contents, &manifest, platform)?,
+            (None, Some(index)) => layout::images(&mut contents, &index, platform)?,
+            (None, None) => {
+                return Err(Error::invalid(
+                    "the archive holds no image: neither manifest.json nor index.json is there",
+                ));
+            }
         };
         let loaded = self.outcome(&images);
         self.commit(
@@ -87,16 +92,28 @@ impl Images {
 
     fn outcome(&self, images: &[NewImage]) -> Vec<Loaded> {
         let index = self.index();
-        let mut loaded = Vec::new();
+        let mut loaded: Vec<Loaded> = Vec::new();
         for image in images {
             let id = ImageId(gantry_oci::Digest::of(&image.config));
             for reference in &image.references {
-                let before = index.by_reference(reference).map(|image| image.id.clone());
-                loaded.push(Loaded {
+                let before = index.named(reference);
+                // Whoever stood for the same index stays beside the new one.
+                let replaced = before
+                    .filter(|before| before.target.is_none() || before.target != image.target)
+                    .map(|before| before.image.clone());
+                let named = Loaded {
                     id: id.clone(),
                     reference: Some(reference.familiar()),
-                    replaced: before.filter(|before| *before != id),
-                });
+                    replaced: replaced.filter(|before| *before != id),
+                };
+                // One line for a name, however many platforms come with it.
+                match loaded
+                    .iter_mut()
+                    .find(|known| known.reference == named.reference)
+                {
+                    Some(known) => *known = named,
+                    None => loaded.push(named),
+                }
             }
             if image.references.is_empty() {
                 loaded.push(Loaded {

@@ -1,5 +1,6 @@
 //! The JSON documents of an archive.
 
+use super::whole::Whole;
 use crate::Image;
 use crate::source::StoredLayer;
 use gantry_base::{Error, Result};
@@ -24,7 +25,8 @@ struct Item {
     config: String,
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
-    layer_sources: BTreeMap<Digest, Descriptor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layer_sources: Option<BTreeMap<Digest, Descriptor>>,
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: u64) -> Descriptor {
@@ -100,12 +102,36 @@ impl Documents {
                 .iter()
                 .map(|source| blob_path(&source.digest))
                 .collect(),
-            layer_sources: sources
-                .into_iter()
-                .map(|source| (source.digest.clone(), source))
-                .collect(),
+            layer_sources: Some(
+                sources
+                    .into_iter()
+                    .map(|source| (source.digest.clone(), source))
+                    .collect(),
+            ),
         });
         Ok(manifest)
+    }
+
+    /// Adds an index as it came, and for programs that know none the one image of it that containers get.
+    pub(super) fn add_whole(&mut self, whole: &Whole) {
+        let mut pointer = whole.target.clone();
+        let tag = whole.name.tag.clone().unwrap_or_default();
+        let annotations = [
+            ("io.containerd.image.name", whole.name.to_string()),
+            ("org.opencontainers.image.ref.name", tag),
+        ];
+        let annotations = annotations.into_iter();
+        pointer.annotations = annotations
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        self.index.push(pointer);
+        let layers = whole.manifest.layers.iter();
+        self.items.push(Item {
+            config: blob_path(whole.image.id.digest()),
+            repo_tags: Some(vec![whole.name.familiar()]),
+            layers: layers.map(|layer| blob_path(&layer.digest)).collect(),
+            layer_sources: None,
+        });
     }
 
     /// The files beside the blobs, in order.

@@ -1,4 +1,4 @@
-//! The plain tar of a layer, byte for byte as it was loaded.
+//! The plain tar of a layer, or a blob, byte for byte as it came.
 
 use crate::Images;
 use crate::ingest::{Piece, spawn_scoped};
@@ -6,6 +6,7 @@ use crate::source::StoredLayer;
 use gantry_base::{Context, Error, Result};
 use gantry_oci::Digest;
 use sha2::Digest as _;
+use std::io::Read;
 use std::sync::mpsc::sync_channel;
 
 impl Images {
@@ -27,17 +28,39 @@ impl Images {
     pub(super) fn copy_layer(
         &self,
         diff_id: &Digest,
+        write: impl FnMut(&Piece) -> Result<()>,
+    ) -> Result<()> {
+        self.copy(diff_id, self.layer_tar(diff_id)?, write)
+    }
+
+    /// As [`Images::copy_layer`], for a blob as it came.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub(super) fn copy_blob(
+        &self,
+        digest: &Digest,
+        write: impl FnMut(&Piece) -> Result<()>,
+    ) -> Result<()> {
+        let missing = || Error::internal(format!("blob {digest} is missing"));
+        let blob = self.open_blob(digest)?.ok_or_else(missing)?;
+        self.copy(digest, Box::new(blob), write)
+    }
+
+    fn copy(
+        &self,
+        digest: &Digest,
+        mut bytes: Box<dyn Read + Send>,
         mut write: impl FnMut(&Piece) -> Result<()>,
     ) -> Result<()> {
         let pool = &self.shared.pool;
-        let damaged = || format!("the stored layer {diff_id} is damaged");
-        let mut tar = self.layer_tar(diff_id)?;
+        let damaged = || format!("the stored layer {digest} is damaged");
         std::thread::scope(|scope| {
             let (to_write, pieces) = sync_channel::<Piece>(8);
             let (to_hash, hash_pieces) = sync_channel::<Piece>(8);
             let reader = spawn_scoped(scope, "inflate", move || -> Result<()> {
                 loop {
-                    let piece = pool.read_from(&mut tar)?;
+                    let piece = pool.read_from(&mut bytes)?;
                     if piece.is_empty()
                         || to_write.send(piece.clone()).is_err()
                         || to_hash.send(piece).is_err()
@@ -59,7 +82,7 @@ impl Images {
             reader.join().map_err(panicked)?.with_context(damaged)?;
             let found = hasher.join().map_err(panicked)?;
             written?;
-            if found == *diff_id {
+            if found == *digest {
                 Ok(())
             } else {
                 Err(Error::internal(damaged()))

@@ -5,6 +5,7 @@
 
 mod documents;
 mod layer;
+mod whole;
 
 use crate::record::no_such_image;
 use crate::store::Index;
@@ -13,9 +14,9 @@ use crate::{Image, Images, Piece};
 use documents::Documents;
 use gantry_base::{Error, Result};
 use gantry_oci::{Digest, Platform, Reference};
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
+use whole::Blobs;
 
 /// Where an archive goes.
 pub trait ArchiveSink: Write {
@@ -40,12 +41,20 @@ impl<T: ArchiveSink> ArchiveSink for &mut T {
 struct Selected {
     image: Arc<Image>,
     names: Vec<Reference>,
+    /// Whether all its names are saved as the indexes that they stand for.
+    is_taken: bool,
 }
 
 /// What a file below `blobs/sha256` holds.
 enum Content {
     Bytes(Vec<u8>),
-    Layer { tar_bytes: u64 },
+    Layer {
+        tar_bytes: u64,
+    },
+    /// A blob as it came.
+    Blob {
+        size_bytes: u64,
+    },
 }
 
 impl Images {
@@ -60,19 +69,17 @@ impl Images {
         output: impl ArchiveSink,
     ) -> Result<()> {
         let lease = self.lease();
-        let selected = select(&self.index(), names)?;
-        if let Some(wanted) = platform
-            && !selected
-                .iter()
-                .all(|selected| selected.image.platform().satisfies(wanted))
-        {
-            return Err(Error::not_found(format!(
-                "no suitable export target found for platform {wanted}"
-            )));
-        }
-        let mut blobs: BTreeMap<Digest, (Content, i64)> = BTreeMap::new();
+        let mut selected = select(&self.index(), names)?;
+        let mut blobs = Blobs::new();
         let mut documents = Documents::default();
-        for Selected { image, names } in &selected {
+        if let Some(wanted) = platform {
+            self.choose(&mut selected, wanted)?;
+        } else {
+            for whole in self.take_whole(&mut selected, &mut blobs)? {
+                documents.add_whole(&whole);
+            }
+        }
+        for Selected { image, names, .. } in &selected {
             let layers = self.stored_layers(&image.config.rootfs.diff_ids)?;
             let created_s = image.created_ns.div_euclid(1_000_000_000);
             let config = self.config_bytes(&image.id)?;
@@ -110,6 +117,10 @@ impl Images {
                     archive.begin(&entry(&path, EntryKind::Regular, *tar_bytes, *time_s))?;
                     self.copy_layer(digest, |piece| archive.write_piece(piece))?;
                 }
+                Content::Blob { size_bytes } => {
+                    archive.begin(&entry(&path, EntryKind::Regular, *size_bytes, *time_s))?;
+                    self.copy_blob(digest, |piece| archive.write_piece(piece))?;
+                }
             }
         }
         for (path, bytes) in documents.files()? {
@@ -120,6 +131,29 @@ impl Images {
         }
         archive.finish()?;
         drop(lease);
+        Ok(())
+    }
+}
+
+impl Images {
+    /// Of each name's images the one for this platform.
+    fn choose(&self, selected: &mut [Selected], wanted: &Platform) -> Result<()> {
+        let index = self.index();
+        for one in selected {
+            if one.image.platform().satisfies(wanted) {
+                continue;
+            }
+            let named = one.names.iter().filter_map(|name| index.named(name));
+            let mut images = named
+                .flat_map(|named| &named.variants)
+                .filter_map(|variant| index.images.get(&variant.image));
+            let found = images.find(|image| image.platform().satisfies(wanted));
+            one.image = found.cloned().ok_or_else(|| {
+                Error::not_found(format!(
+                    "no suitable export target found for platform {wanted}"
+                ))
+            })?;
+        }
         Ok(())
     }
 }
@@ -159,6 +193,7 @@ fn select(index: &Index, names: &[String]) -> Result<Vec<Selected>> {
             selected.push(Selected {
                 image,
                 names: Vec::new(),
+                is_taken: false,
             });
             selected.len() - 1
         });

@@ -1,8 +1,8 @@
 //! `docker images`
 
-use super::row;
+use super::{row, tree};
 use crate::command::{Arity, Command};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::filter;
 use crate::flag::{Flag, Given};
 use crate::listing::Listing;
@@ -39,8 +39,9 @@ fn flags() -> Vec<Flag> {
 }
 
 fn run(session: &Session, given: &Given) -> Outcome {
-    if given.bool("tree") {
-        return Err(Failure::new("--tree is not supported yet"));
+    let is_tree = given.bool("tree");
+    if is_tree {
+        tree::check(given)?;
     }
     let mut filters = given.list("filter").to_vec();
     let name = given.arguments.first();
@@ -48,7 +49,8 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let filters = filter::to_query(&filters);
     let request = Request::get("/images/json")
         .query_if(given.bool("all"), "all", "1")
-        .query_if(!filters.is_empty(), "filters", &filters);
+        .query_if(!filters.is_empty(), "filters", &filters)
+        .query_if(is_tree, "manifests", "1");
     let quiet = given.bool("quiet");
     let digests = given.bool("digests");
     let format = match given.text("format") {
@@ -62,6 +64,10 @@ fn run(session: &Session, given: &Given) -> Outcome {
     let client = session.client()?;
     session.block_on(async {
         let images = Value::from_json(&client.send(request).await?.bytes().await?)?;
+        if is_tree {
+            tree::print(&images);
+            return Ok(());
+        }
         let shown = row::Shown {
             is_cut: !given.bool("no-trunc"),
             has_digests: digests,

@@ -11,6 +11,7 @@ pub(crate) mod push;
 pub(crate) mod remove;
 pub(crate) mod save;
 pub(crate) mod tag;
+mod tree;
 
 pub(super) mod row;
 

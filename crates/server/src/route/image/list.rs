@@ -39,6 +39,10 @@ pub(super) async fn list(state: State, request: Request) -> Result<Response> {
         if !filter.keep_names(&mut summary) {
             continue;
         }
+        if request.at_least(47) && request.query.flag("manifests") {
+            let found = super::manifest::manifests(&state, image)?;
+            (summary.descriptor, summary.manifests) = found.unzip();
+        }
         summaries.push(summary.lowered(request.version));
     }
     Ok(response::ok(&summaries))

@@ -2,6 +2,7 @@
 
 pub(super) mod change;
 mod list;
+mod manifest;
 mod registry;
 mod transfer;
 
@@ -57,6 +58,10 @@ async fn inspect(state: State, request: Request) -> Result<Response> {
         .images
         .get_for(&request.name, platform.as_ref())?;
     let mut inspected = wire(&image);
+    if request.at_least(48) && request.query.flag("manifests") {
+        let found = manifest::manifests(&state, &image)?;
+        (inspected.descriptor, inspected.manifests) = found.unzip();
+    }
     let signatures = state.engine.images.signatures(&image)?;
     inspected.signatures = signatures.iter().map(signature).collect();
     Ok(response::ok(&inspected.lowered(request.version)))
@@ -224,19 +229,34 @@ async fn remove(state: State, request: Request) -> Result<Response> {
     if request.name.trim().is_empty() {
         return Err(Error::invalid("image name cannot be blank"));
     }
-    if request.at_least(50) && request.query.has("platforms") {
-        return Err(Error::not_implemented(
-            "removing one platform of an image is not supported yet",
-        ));
-    }
     let options = RemoveOptions {
         force: request.query.flag("force"),
         no_prune: request.query.flag("noprune"),
     };
-    let removed = state.engine.images.remove(&request.name, options).await?;
+    let images = &state.engine.images;
+    let removed = match platforms(&request)?.as_slice() {
+        [] => images.remove(&request.name, options).await?,
+        [platform] => {
+            let name = &request.name;
+            images.remove_platform(name, platform, options).await?
+        }
+        _ => return Err(Error::invalid("multiple platforms are not supported")),
+    };
     Ok(response::ok(
         &removed.into_iter().map(removed_item).collect::<Vec<_>>(),
     ))
+}
+
+/// The `platforms` parameter: OCI platforms as JSON.
+fn platforms(request: &Request) -> Result<Vec<gantry_oci::Platform>> {
+    if !request.at_least(50) {
+        return Ok(Vec::new());
+    }
+    let given = request.query.all("platforms");
+    given
+        .filter(|text| !text.is_empty())
+        .map(transfer::parse_platform)
+        .collect()
 }
 
 fn removed_item(step: Removed) -> ImageDeleteResponseItem {

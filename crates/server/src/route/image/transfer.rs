@@ -28,12 +28,17 @@ pub(super) fn json_platform(request: &Request) -> Result<Option<Platform>> {
     if given.next().is_some() {
         return Err(Error::invalid("multiple platform parameters not supported"));
     }
+    parse_platform(text).map(Some)
+}
+
+/// An OCI platform as JSON.
+pub(super) fn parse_platform(text: &str) -> Result<Platform> {
     let platform: Platform = serde_json::from_str(text)
         .map_err(|error| Error::invalid(format!("failed to parse platform: {error}")))?;
     if platform.os.is_empty() || platform.architecture.is_empty() {
         return Err(Error::invalid("both OS and Architecture must be provided"));
     }
-    Ok(Some(platform))
+    Ok(platform)
 }
 
 /// `POST /images/load`: from the first byte on, errors are messages in the stream.
