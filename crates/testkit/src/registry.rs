@@ -225,33 +225,77 @@ pub fn password_line(user: &str, password: &str) -> String {
     format!("{user}:{hash}\n")
 }
 
+/// An authority for certificates.
+pub struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    /// Its own certificate, PEM.
+    pub certificate: String,
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When there is no randomness.
+    pub fn new() -> Self {
+        let key = rcgen::KeyPair::generate().expect("there is randomness");
+        let mut own = rcgen::CertificateParams::new(Vec::new()).expect("has no names");
+        own.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        own.distinguished_name
+            .push(rcgen::DnType::CommonName, "test authority");
+        let certificate = own.self_signed(&key).expect("can be signed").pem();
+        Self {
+            issuer: rcgen::Issuer::new(own, key),
+            certificate,
+        }
+    }
+
+    /// A certificate for these names or addresses and its key, PEM.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn issue(&self, names: &[&str]) -> [String; 2] {
+        let key = rcgen::KeyPair::generate().expect("there is randomness");
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let own = rcgen::CertificateParams::new(names).expect("are names");
+        let certificate = own.signed_by(&key, &self.issuer).expect("can be signed");
+        [certificate.pem(), key.serialize_pem()]
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Makes an authority (`ca.crt`) and a certificate of it for loopback (`tls.crt`, `tls.key`).
 ///
 /// # Panics
-/// When they cannot be made.
+/// When they cannot be written.
 pub fn certificate(folder: &Path) -> TlsOptions {
-    let made = (|| -> Result<TlsOptions, Box<dyn std::error::Error>> {
-        let authority_key = rcgen::KeyPair::generate()?;
-        let mut authority = rcgen::CertificateParams::new(Vec::new())?;
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        authority
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "test authority");
-        let authority_certificate = authority.self_signed(&authority_key)?;
-        let issuer = rcgen::Issuer::new(authority, authority_key);
-        let key = rcgen::KeyPair::generate()?;
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let own = rcgen::CertificateParams::new(names.to_vec())?.signed_by(&key, &issuer)?;
-        let options = TlsOptions {
-            certificate: folder.join("tls.crt"),
-            key: folder.join("tls.key"),
-        };
-        std::fs::write(folder.join("ca.crt"), authority_certificate.pem())?;
-        std::fs::write(&options.certificate, own.pem())?;
-        std::fs::write(&options.key, key.serialize_pem())?;
-        Ok(options)
-    })();
-    made.expect("certificates can be made")
+    certificate_for(folder, &["localhost", "127.0.0.1", "::1"])
+}
+
+/// As [`certificate`], for these names or addresses.
+///
+/// # Panics
+/// Likewise.
+pub fn certificate_for(folder: &Path, names: &[&str]) -> TlsOptions {
+    let authority = Authority::new();
+    let [certificate, key] = authority.issue(names);
+    let options = TlsOptions {
+        certificate: folder.join("tls.crt"),
+        key: folder.join("tls.key"),
+    };
+    for (path, text) in [
+        (&folder.join("ca.crt"), authority.certificate),
+        (&options.certificate, certificate),
+        (&options.key, key),
+    ] {
+        std::fs::write(path, text).expect("is written");
+    }
+    options
 }
 
 /// Sends one request, such as `GET /v2/`, to any registry over plain HTTP.
