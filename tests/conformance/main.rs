@@ -4,6 +4,7 @@
 //! Every test has a world of its own with a Gantry daemon in it; containers on the peer have names of the test's and are removed.
 
 mod commit;
+mod compose;
 mod container;
 mod copy;
 mod debian;

@@ -3,7 +3,7 @@
 use crate::pair::Pair;
 use gantry_testkit::world;
 
-const COMMANDS: [&str; 45] = [
+const COMMANDS: [&str; 62] = [
     "run --rm IMAGE nosuch",
     "run --rm IMAGE /etc/passwd",
     "run --rm IMAGE /nosuch/x",
@@ -28,6 +28,23 @@ const COMMANDS: [&str; 45] = [
     "run --rm --oom-score-adj 2000 IMAGE true",
     "run --rm --device /dev/nope IMAGE true",
     "run --rm --blkio-weight 5 IMAGE true",
+    "run --rm IMAGE /bin/sh/x",
+    "run --rm IMAGE ''",
+    "run --rm --entrypoint echo IMAGE",
+    "run --rm --tmpfs /x:nope=1 IMAGE true",
+    "run --rm --tmpfs /x:nope IMAGE true",
+    "run --rm --tmpfs /x:size=50%,nr_inodes=100,uid=5,ro IMAGE true",
+    "run --rm --device-read-bps /dev/nope:1mb IMAGE true",
+    "run --rm --log-opt max-size=nope IMAGE true",
+    "run --rm --log-opt max-file=0 IMAGE true",
+    "run --rm --log-opt max-file=nope IMAGE true",
+    "run --rm --log-opt max-file=5 IMAGE true",
+    "run -d --name @nosignal --stop-signal 99 IMAGE sleep 1000",
+    "stop -t 1 @nosignal",
+    "inspect --format {{.State.ExitCode}} @nosignal",
+    "rm @nosignal",
+    "network create --subnet nope nope",
+    "run --rm --ulimit nofile=99999999:99999999 IMAGE true",
     "run --pull never nope:nope true",
     "create --pull never nope:nope",
     "start nothere",

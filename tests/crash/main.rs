@@ -2,6 +2,7 @@
 //! is left: no orphan process, mount, namespace, link, rule or directory, and no container, name or port that is gone.
 
 mod failpoints;
+mod full_disk;
 mod random;
 mod registry;
 mod support;

@@ -5,14 +5,19 @@
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Parses `a=b&c=d%20e`. Badly encoded parameters are left out, as Go leaves them out.
+    /// Parses `a=b&c=d%20e`. Badly encoded parameters are left out, as Go leaves them out; what is not UTF-8 in the others is
+    /// replaced, so that whoever reads such a value refuses it instead of taking its default.
     pub fn parse(text: &str) -> Self {
         let pairs = text
             .split('&')
             .filter(|part| !part.is_empty() && !part.contains(';'));
         let decoded = pairs.filter_map(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            Some((decode(name, true)?, decode(value, true)?))
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            Some((
+                text(decode_bytes(name, true)?),
+                text(decode_bytes(value, true)?),
+            ))
         });
         Self(decoded.collect())
     }
@@ -58,8 +63,12 @@ pub fn is_true(text: &str) -> bool {
 
 /// Decodes `%2F`; in queries also `+`. None where an escape is broken or the result is not UTF-8.
 pub fn decode(text: &str, plus_is_space: bool) -> Option<String> {
+    String::from_utf8(decode_bytes(text, plus_is_space)?).ok()
+}
+
+fn decode_bytes(text: &str, plus_is_space: bool) -> Option<Vec<u8>> {
     if !text.contains(['%', '+']) {
-        return Some(text.to_owned());
+        return Some(text.into());
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -78,7 +87,7 @@ pub fn decode(text: &str, plus_is_space: bool) -> Option<String> {
             other => other,
         });
     }
-    String::from_utf8(bytes).ok()
+    Some(bytes)
 }
 
 /// Encodes what is not plain in a query value or a path segment.
@@ -118,6 +127,7 @@ mod tests {
                 && !query.flag("force")
                 && query.flag("t")
         );
+        assert_eq!(Query::parse("name=%ff").get("name"), "\u{fffd}");
     }
 
     #[test]

@@ -52,7 +52,10 @@ pub(crate) fn parse_duration_ns(text: &str) -> Result<i64, String> {
 
 /// What `--since` and `--until` take, as the API wants it: `seconds.nanoseconds`. Durations count back from now.
 pub(crate) fn to_query(text: &str, now_ns: i128) -> Result<String, String> {
-    if let Ok(duration) = parse_duration_ns(text) {
+    // 0 is the beginning of time and not a duration.
+    if text != "0"
+        && let Ok(duration) = parse_duration_ns(text)
+    {
         return Ok(seconds(now_ns - i128::from(duration)));
     }
     let is_number = !text.is_empty()

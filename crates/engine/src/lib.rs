@@ -25,6 +25,7 @@ use image::Images;
 use network::Networks;
 use settings::Settings;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use system::System;
 use volume::Volumes;
@@ -66,8 +67,8 @@ pub(crate) struct Shared {
     pub(crate) cleaner: cleaner::Cleaner,
     pub(crate) start_permits: Arc<tokio::sync::Semaphore>,
     settings: RwLock<Arc<Settings>>,
-    /// Held while the daemon runs: one daemon a data root.
-    _lock: OwnedFd,
+    /// Held while the daemon runs: one daemon for each of its roots.
+    _locks: [OwnedFd; 2],
 }
 
 impl Shared {
@@ -111,7 +112,7 @@ impl Engine {
         host::require()?;
         let layout = Layout::new(&settings.data_root, &settings.run_root);
         make_roots(&layout)?;
-        let lock = lock_data_root(&layout)?;
+        let locks = [lock_data_root(&layout)?, lock_run_root(&layout)?];
         let db = Database::open(&layout.database())?;
         let host = Host::probe();
         let images = Images::open(&layout, db.clone())?;
@@ -133,7 +134,7 @@ impl Engine {
             start_permits: Arc::new(tokio::sync::Semaphore::new(host.processors.clamp(2, 8))),
             host,
             settings: RwLock::new(Arc::new(settings)),
-            _lock: lock,
+            _locks: locks,
         });
         images.watch_use(&shared);
         let to_start = container::reconcile(&shared)?;
@@ -197,7 +198,7 @@ async fn watch_firewall(networks: Networks) {
 fn make_roots(layout: &Layout) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     // Others may pass through the data root to volumes they are given, but not look around.
-    let make = |path: &std::path::Path, mode| {
+    let make = |path: &Path, mode| {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(mode)
@@ -211,6 +212,7 @@ fn make_roots(layout: &Layout) -> Result<()> {
     make(&layout.container_runs(), 0o700)
 }
 
+/// One daemon a data root.
 fn lock_data_root(layout: &Layout) -> Result<OwnedFd> {
     let path = layout.data_root().join("lock");
     let file = std::fs::File::options()
@@ -218,16 +220,22 @@ fn lock_data_root(layout: &Layout) -> Result<OwnedFd> {
         .truncate(false)
         .write(true)
         .open(&path);
-    let file: OwnedFd = file
-        .with_context(|| format!("cannot open {}", path.display()))?
-        .into();
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
-        |_| {
-            Error::unavailable(format!(
-                "another daemon uses {}",
-                layout.data_root().display()
-            ))
-        },
-    )?;
-    Ok(file)
+    let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+    lock(file, layout.data_root())
+}
+
+/// One daemon a run root, where a second one would take the first one's mounts for leftovers.
+fn lock_run_root(layout: &Layout) -> Result<OwnedFd> {
+    let root = layout.run_root();
+    let directory = std::fs::File::open(root);
+    lock(
+        directory.with_context(|| format!("cannot open {}", root.display()))?,
+        root,
+    )
+}
+
+fn lock(file: std::fs::File, root: &Path) -> Result<OwnedFd> {
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| Error::unavailable(format!("another daemon uses {}", root.display())))?;
+    Ok(file.into())
 }

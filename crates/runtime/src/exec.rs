@@ -121,12 +121,7 @@ impl Entry<'_> {
         let proc = Proc::mount().ok().map(ManuallyDrop::new);
         let mut warnings = settings::set_rlimits(None, &process.rlimits, self.plan.tolerate)?;
         if let (Some(score), Some(proc)) = (process.oom_score_adj, &proc) {
-            warnings.extend(settings::set_oom_score_adj(
-                proc,
-                "self",
-                score,
-                self.plan.tolerate,
-            )?);
+            settings::set_oom_score_adj(proc, "self", score, self.plan.tolerate)?;
         }
         self.join()?;
         let proc = match proc {

@@ -47,7 +47,7 @@ pub enum Start {
 pub struct Tolerate {
     /// Resource limits: the nearest possible value.
     pub rlimits: bool,
-    /// `oom_score_adj`: stays as it is.
+    /// An `oom_score_adj` of 0: stays as it is.
     pub oom_score_adj: bool,
     /// cgroups and their limits: none.
     pub cgroup: bool,

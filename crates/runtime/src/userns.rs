@@ -98,15 +98,10 @@ pub(crate) fn apply_privileged(
     process: &OutlineProcess,
     plan: &Plan,
 ) -> Result<Vec<String>> {
-    let mut warnings = settings::set_rlimits(Some(pid), &process.rlimits, plan.tolerate)?;
+    let warnings = settings::set_rlimits(Some(pid), &process.rlimits, plan.tolerate)?;
     if let Some(score) = process.oom_score_adj {
         let proc = host_proc(plan.host_proc.as_ref())?;
-        warnings.extend(settings::set_oom_score_adj(
-            &proc,
-            &pid.to_string(),
-            score,
-            plan.tolerate,
-        )?);
+        settings::set_oom_score_adj(&proc, &pid.to_string(), score, plan.tolerate)?;
     }
     Ok(warnings)
 }

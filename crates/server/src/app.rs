@@ -50,6 +50,7 @@ impl<S: Clone> App<S> {
 
     async fn route(&self, request: hyper::Request<Incoming>, connection: Connection) -> Response {
         let (head, body) = request.into_parts();
+        let body = RequestBody::new(body);
         if connection.is_tcp
             && let Err(error) = origin::check(&head.headers, &self.host_names)
         {
@@ -69,7 +70,6 @@ impl<S: Clone> App<S> {
         if let Err(error) = check_version(version, version_text.unwrap_or_default()) {
             return response::error(version, &error);
         }
-        let body = RequestBody::new(body);
         let request = Request {
             version,
             name: found.name.to_owned(),

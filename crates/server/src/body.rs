@@ -2,10 +2,11 @@
 //! thread that writes one. Both hold a bounded number of pieces, so neither side runs ahead of the other.
 
 use crate::hijack::BoxFuture;
+use crate::request::Received;
 use bytes::Bytes;
 use gantry_engine::image::types::{ArchiveSink, Piece};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -136,7 +137,7 @@ impl hyper::body::Body for Body {
 }
 
 /// A request's body for a blocking thread. The second part moves the bytes and must be polled beside the work.
-pub(crate) fn reader(body: Option<Incoming>) -> (BodyReader, impl Future<Output = ()>) {
+pub(crate) fn reader(body: Option<Received>) -> (BodyReader, impl Future<Output = ()>) {
     let (sender, pieces) = mpsc::channel(PIECES_MAX);
     (
         BodyReader {
@@ -147,7 +148,7 @@ pub(crate) fn reader(body: Option<Incoming>) -> (BodyReader, impl Future<Output 
     )
 }
 
-async fn pump(body: Option<Incoming>, sender: mpsc::Sender<io::Result<Bytes>>) {
+async fn pump(body: Option<Received>, sender: mpsc::Sender<io::Result<Bytes>>) {
     let Some(mut body) = body else { return };
     while let Some(frame) = body.frame().await {
         let piece = match frame {

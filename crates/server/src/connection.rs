@@ -484,6 +484,25 @@ mod tests {
     }
 
     #[test]
+    fn a_long_body_that_nobody_wanted_does_not_keep_its_client_from_the_answer() {
+        check(|path, _| {
+            const BYTES: usize = 8 << 20;
+            for (request, status) in [("POST /ping", "404"), ("POST /echo", "400")] {
+                let mut stream = UnixStream::connect(path).expect("server listens");
+                let head = format!(
+                    "{request} HTTP/1.1\r\nConnection: close\r\nContent-Length: {BYTES}\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).expect("is written");
+                let written = stream.write_all(&vec![b'x'; BYTES]);
+                assert!(written.is_ok(), "{request}: {written:?}");
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).expect("an answer comes");
+                assert_eq!(&answer[9..12], status, "{request}: {answer}");
+            }
+        });
+    }
+
+    #[test]
     fn a_connection_taken_over_keeps_what_was_read_ahead_and_its_half_close() {
         check(|path, _| {
             let mut stream = UnixStream::connect(path).expect("server listens");

@@ -8,17 +8,23 @@ use gantry_api::query::Query;
 use gantry_base::{Error, Result};
 use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 use std::fmt::Write as _;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The longest JSON body that is read.
 const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How much of an unwanted body is read, as in Go's server.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
+
+/// How long the rest of a longer one is taken, so that its client, which writes first and reads then, gets to the answer.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A request that was routed.
 pub(crate) struct Request {
@@ -37,13 +43,13 @@ pub(crate) struct Request {
 pub(crate) struct RequestBody {
     /// None: the client did not say.
     pub length: Option<u64>,
-    content: Arc<Mutex<Option<Incoming>>>,
+    content: Arc<Mutex<Option<Received>>>,
 }
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming) -> Self {
         let length = body.size_hint().exact();
-        let content = (length != Some(0)).then_some(body);
+        let content = (length != Some(0)).then(|| Received(Some(body)));
         Self {
             length,
             content: Arc::new(Mutex::new(content)),
@@ -51,7 +57,7 @@ impl RequestBody {
     }
 
     /// Takes it out, once.
-    pub(crate) fn take(&self) -> Option<Incoming> {
+    pub(crate) fn take(&self) -> Option<Received> {
         self.content
             .lock()
             .expect("no code panics while it holds a body")
@@ -63,6 +69,42 @@ impl RequestBody {
         if let Some(body) = self.take() {
             // Longer ones are cut off, and broken ones have no rest.
             let _ = Limited::new(body, DRAIN_BYTES_MAX).collect().await;
+        }
+    }
+}
+
+/// A body that was taken. What its owner leaves is read on for a moment: a closed connection would break the client's writing
+/// before it reads why.
+#[derive(Debug)]
+pub(crate) struct Received(Option<Incoming>);
+
+impl hyper::body::Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let Some(mut rest) = self.0.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let read_on = async move { while let Some(Ok(_)) = rest.frame().await {} };
+            runtime.spawn(tokio::time::timeout(LINGER, read_on));
         }
     }
 }
@@ -179,6 +221,15 @@ pub(crate) fn json_error(text: &[u8], error: &serde_json::Error) -> Error {
     }
     if error.is_eof() {
         return Error::invalid("invalid JSON: unexpected EOF");
+    }
+    let first = String::from_utf8_lossy(text).trim_start().chars().next();
+    if error.is_syntax()
+        && error.to_string().starts_with("expected value")
+        && let Some(first) = first.filter(|first| !"{[".contains(*first))
+    {
+        return Error::invalid(format!(
+            "invalid JSON: invalid character '{first}' looking for beginning of value"
+        ));
     }
     Error::invalid(format!("invalid JSON: {error}"))
 }

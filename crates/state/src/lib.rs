@@ -66,10 +66,15 @@ impl Database {
         let mut connection = open_connection(path)?;
         migrate::run(&mut connection, migrations)
             .with_context(|| format!("cannot migrate {}", path.display()))?;
+        reserve(path);
         let (sender, receiver) = mpsc::channel();
         std::thread::Builder::new()
             .name("state-writer".into())
-            .spawn(move || write_loop(&mut connection, &receiver))
+            .spawn(move || {
+                write_loop(&mut connection, &receiver);
+                // The last connection that is closed would delete the log and with it the reserve.
+                std::mem::forget(connection);
+            })
             .context("cannot start the state writer")?;
         Ok(Self {
             shared: Arc::new(Shared {
@@ -178,6 +183,33 @@ fn open_connection(path: &Path) -> Result<Connection> {
     open()
         .map_err(sql_error)
         .with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// How much of the log is allocated ahead: what SQLite lets it grow to, and as much again for when it cannot be checkpointed.
+const RESERVE_LOG_BYTES: u64 = 8 * 1024 * 1024;
+/// How much the database itself can grow.
+const RESERVE_BYTES: u64 = 1024 * 1024;
+
+/// Allocates disk space ahead, so that a full disk does not keep the daemon from starting or from removing what fills it.
+///
+/// The space belongs to the files without being their content, so no other writer of the disk can take it.
+fn reserve(path: &Path) {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    for (path, ahead) in [
+        (PathBuf::from(log), RESERVE_LOG_BYTES),
+        (path.to_owned(), file_bytes(path) + RESERVE_BYTES),
+    ] {
+        // A precaution only: on a file system that cannot, or that is full already, SQLite says what it meets.
+        if let Ok(file) = std::fs::File::options().append(true).open(&path) {
+            let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
+            let _ = rustix::fs::fallocate(&file, keep, 0, ahead);
+        }
+    }
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 fn write_loop(connection: &mut Connection, requests: &mpsc::Receiver<Request>) {

@@ -292,6 +292,10 @@ impl Evaluator<'_> {
     /// A field, and whether it is there: optional ones that are not have a value all the same.
     fn field(&self, value: &Value, name: &str, operand: &Operand) -> Result<(Value, bool), String> {
         let text = match value {
+            // A name of the user's, which Go looks up without complaint.
+            Value::Map(map) if self.rules.optional.is_some() && !map.contains_key(name) => {
+                return Ok((Value::Nil, true));
+            }
             Value::Map(map) | Value::Struct(map) => match map.get(name) {
                 Some(value) => return Ok((value.clone(), true)),
                 None => match self.rules.optional.and_then(|optional| optional(name)) {

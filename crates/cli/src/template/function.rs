@@ -48,7 +48,7 @@ pub(super) fn call(name: &str, arguments: &[Value], is_header: bool) -> Result<V
         "html" => Ok(Value::from(html(&print(arguments)))),
         "urlquery" => Ok(Value::from(url_query(&print(arguments)))),
         "eq" | "ne" | "lt" | "le" | "gt" | "ge" => compare(name, arguments),
-        "json" => Ok(Value::from(one(name, arguments)?.to_json())),
+        "json" => Ok(Value::from(one(name, arguments)?.to_template_json())),
         "split" => {
             let [text, separator] = two(name, arguments)?;
             Ok(Value::List(
@@ -152,7 +152,13 @@ fn position(key: &Value, length: usize) -> Result<usize, String> {
     let position = usize::try_from(*number)
         .ok()
         .filter(|position| *position < length);
-    position.ok_or_else(|| format!("index out of range: {number}"))
+    position.ok_or_else(|| {
+        if usize::try_from(*number) == Ok(length) {
+            // Go checks against the capacity first, and the one after the last is left to another check.
+            return "reflect: slice index out of range".to_owned();
+        }
+        format!("index out of range: {number}")
+    })
 }
 
 fn slice(arguments: &[Value]) -> Result<Value, String> {

@@ -160,6 +160,16 @@ impl Value {
     pub(crate) fn to_json(&self) -> String {
         go_escapes(&serde_json::to_string(self).unwrap_or_default())
     }
+    /// As the function `json` of templates writes it: escaped only where the value's own Go type marshals itself.
+    pub(crate) fn to_template_json(&self) -> String {
+        match self {
+            Self::Record(_) => self.to_json(),
+            _ => serde_json::to_string(self)
+                .unwrap_or_default()
+                .replace('\u{2028}', "\\u2028")
+                .replace('\u{2029}', "\\u2029"),
+        }
+    }
     fn write_go(&self, out: &mut String, is_top: bool) {
         match self {
             Self::Nil if is_top => out.push_str("<no value>"),
@@ -355,6 +365,7 @@ mod tests {
             r#"{"b":[1,"x",null],"a":{"k":true},"f":1.5}"#
         );
         assert_eq!(Value::text("<a>").to_json(), "\"\\u003ca\\u003e\"");
+        assert_eq!(Value::text("<a>").to_template_json(), "\"<a>\"");
         assert_eq!(go_float(1e21), "1e+21");
         assert_eq!(go_float(1_500_000.0), "1500000");
     }

@@ -103,7 +103,9 @@ impl Containers {
             if let Some(refusal) = tree.readonly {
                 return Err(Error::invalid(refusal));
             }
-            let owner = options.to_user.then(|| owner(&tree.root, &view));
+            // Without a user of the container's own the archive's owners stay, as in dockerd.
+            let has_user = !view.config.process.user.is_empty();
+            let owner = (options.to_user && has_user).then(|| owner(&tree.root, &view));
             let options = ExtractOptions {
                 directory,
                 keeps_kinds: options.keeps_kinds,

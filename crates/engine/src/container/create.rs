@@ -275,8 +275,8 @@ fn parse_port(text: &str) -> Option<super::config::PortSpec> {
 
 /// Checks what does not depend on the moment, fills Docker's defaults in, and collects warnings.
 fn validate(shared: &Shared, config: &mut Config) -> Result<Vec<String>> {
-    let (path, _) = command_line(config);
-    if path.is_empty() {
+    let words = [&config.process.entrypoint, &config.process.cmd];
+    if words.into_iter().flatten().all(Vec::is_empty) {
         return Err(Error::invalid("no command specified"));
     }
     let mut warnings = Vec::new();
@@ -305,7 +305,11 @@ fn check_process(process: &ProcessConfig) -> Result<()> {
             process.working_dir
         )));
     }
-    if !process.stop_signal.is_empty() && super::signal::parse(&process.stop_signal).is_none() {
+    // As in dockerd a number is not looked at: one that no kernel knows is met by `stop`.
+    if !process.stop_signal.is_empty()
+        && process.stop_signal.parse::<i64>().is_err()
+        && super::signal::parse(&process.stop_signal).is_none()
+    {
         return Err(Error::invalid(format!(
             "invalid signal: {}",
             process.stop_signal

@@ -7,7 +7,7 @@ use super::logs_read::{Form, Sent};
 use super::view::ContainerView;
 use bytes::Bytes;
 use gantry_base::{Context, Error, Result};
-use rustix::fs::inotify;
+use rustix::fs::{Mode, OFlags, inotify};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
@@ -185,10 +185,20 @@ async fn blocking<T: Send + 'static>(
         .map_err(|_| Error::internal("reading the log ended unexpectedly"))?
 }
 
+/// Opens a log, which is a file; what somebody put in its place is neither followed nor waited for.
+fn open_log(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(std::io::Error::other("not a regular file"))
+}
+
 /// `x.N … x.1 x`: the rotated files that exist, oldest first, then the current one.
 fn open_files(path: &Path) -> Result<std::collections::VecDeque<File>> {
     let mut files = std::collections::VecDeque::new();
-    let open = |path: &Path| match File::open(path) {
+    let open = |path: &Path| match open_log(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::from(error).prefixed(format!("cannot open {}", path.display()))),
@@ -260,7 +270,7 @@ impl Reader {
             let Some(file) = &mut self.current else {
                 self.current = match self.files.pop_front() {
                     Some(file) => Some(file),
-                    None => File::open(&self.path).ok(),
+                    None => open_log(&self.path).ok(),
                 };
                 if self.current.is_none() {
                     return Ok(Piece::EndOfFile(out.into()));
@@ -304,7 +314,7 @@ impl Reader {
         let Some(current) = &mut self.current else {
             return Ok(false);
         };
-        let Ok(fresh) = File::open(&self.path) else {
+        let Ok(fresh) = open_log(&self.path) else {
             return Ok(false);
         };
         let (old, new) = (current.metadata()?, fresh.metadata()?);

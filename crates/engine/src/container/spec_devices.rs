@@ -97,7 +97,7 @@ fn collect(directory: &Path, devices: &mut Vec<ResolvedDevice>, depth: usize) {
 /// Major and minor number of a block device.
 pub(super) fn block_numbers(path: &str) -> Result<(i64, i64)> {
     let device = node(Path::new(path), path)
-        .map_err(|error| Error::from(error).prefixed(format!("cannot look at {path}")))?;
+        .map_err(|error| Error::from(error).prefixed(format!("stat {path}")))?;
     match device {
         Some(device) if device.kind == "b" => Ok((device.major, device.minor)),
         _ => Err(Error::invalid(format!("{path} is not a block device"))),

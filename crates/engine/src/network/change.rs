@@ -20,8 +20,13 @@ pub(crate) struct Sandboxed<'a> {
     pub(crate) namespace: OwnedFd,
 }
 
-/// Whether a container whose network is `mode` may be connected to `network`, in dockerd's words.
+/// Whether a container whose network is `mode` may be connected to `network` as asked, in dockerd's words.
 pub(crate) fn check_connect(mode: &str, network: &Network, asked: &Attachment) -> Result<()> {
+    check_mode(mode, network)?;
+    check_asked(network, asked)
+}
+
+fn check_mode(mode: &str, network: &Network) -> Result<()> {
     let refuse = |text: &str| Err(Error::new(ErrorKind::Forbidden, text));
     if network.driver == Driver::Host || mode == "host" {
         return refuse(if network.driver == Driver::Host && mode != "host" {
@@ -43,8 +48,7 @@ pub(crate) fn check_connect(mode: &str, network: &Network, asked: &Attachment) -
     if network.is_config_only {
         return refuse("cannot create endpoint on configuration-only network");
     }
-    check_asked(network, asked)
-        .map_err(|error| error.prefixed(format!("invalid config for network {}", network.name)))
+    Ok(())
 }
 
 impl Networks {
@@ -56,12 +60,11 @@ impl Networks {
             };
             asked.network.clone_from(&found.name);
             if position > 0 {
-                check_connect(&config.mode, &found, asked)?;
-            } else {
-                check_asked(&found, asked).map_err(|error| {
-                    error.prefixed(format!("invalid config for network {}", found.name))
-                })?;
+                check_mode(&config.mode, &found)?;
             }
+            check_asked(&found, asked).map_err(|error| {
+                error.prefixed(format!("invalid config for network {}", found.name))
+            })?;
         }
         Ok(())
     }

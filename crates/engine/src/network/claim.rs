@@ -305,8 +305,10 @@ fn choose(
     taken: &HashSet<IpAddr>,
     last: Option<IpAddr>,
 ) -> Result<IpAddr> {
-    let is_taken =
-        |ip: IpAddr| pool.gateway == Some(ip) || pool.reserved.contains(&ip) || taken.contains(&ip);
+    let is_taken = |ip: IpAddr| {
+        let is_end = ip == pool.subnet.network() || ip.is_ipv4() && ip == pool.subnet.broadcast();
+        is_end || pool.gateway == Some(ip) || pool.reserved.contains(&ip) || taken.contains(&ip)
+    };
     match asked {
         Some(address) if is_taken(address) => {
             Err(Error::new(ErrorKind::Forbidden, "Address already in use"))

@@ -213,12 +213,7 @@ impl Setup<'_> {
                 self.plan.tolerate,
             )?);
             if let Some(score) = process.oom_score_adj {
-                warnings.extend(settings::set_oom_score_adj(
-                    proc,
-                    "self",
-                    score,
-                    self.plan.tolerate,
-                )?);
+                settings::set_oom_score_adj(proc, "self", score, self.plan.tolerate)?;
             }
         }
         if self.spaces.new & Kind::Time.flag() != 0 {

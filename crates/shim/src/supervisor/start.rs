@@ -16,9 +16,9 @@ use std::os::fd::OwnedFd;
 
 type Result<T = Reply> = std::result::Result<T, Failure>;
 
-/// What the host may refuse without an error: nobody asked for it by name.
+/// What the host may refuse without an error: nobody asked for it by name. Limits are there only if somebody named them.
 const TOLERATE: Tolerate = Tolerate {
-    rlimits: true,
+    rlimits: false,
     oom_score_adj: true,
     cgroup: false,
 };

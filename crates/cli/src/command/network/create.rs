@@ -120,6 +120,17 @@ fn subnets(given: &Given) -> Result<Vec<IpamConfig>, String> {
     if subnets.len() < ranges.len() || subnets.len() < gateways.len() {
         return Err("every ip-range or gateway must have a corresponding subnet".into());
     }
+    if let [subnet] = subnets.as_slice()
+        && ranges.is_empty()
+        && gateways.is_empty()
+        && given.list("aux-address").is_empty()
+    {
+        // Nothing to sort, so the daemon says what is wrong with it.
+        return Ok(vec![IpamConfig {
+            subnet: subnet.clone(),
+            ..IpamConfig::default()
+        }]);
+    }
     let mut configs: Vec<(IpNet, IpamConfig)> = Vec::new();
     for subnet in subnets {
         let net = network(&subnet)?;

@@ -38,10 +38,7 @@ fn run(session: &Session, given: &Given) -> Outcome {
                 Ok(()) => output::print_line(name),
                 Err(error) if given.bool("force") && error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
-                    output::print_error_line(&format!(
-                        "Error response from daemon: {}",
-                        error.message()
-                    ));
+                    output::print_error_line(error.message());
                     has_failed = true;
                 }
             }

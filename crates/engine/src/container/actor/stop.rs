@@ -25,11 +25,13 @@ impl Actor {
         };
         let config = &self.record.config.process;
         let chosen = options.signal.as_deref().unwrap_or(&config.stop_signal);
-        let Some(number) = (if chosen.is_empty() {
-            Some(signal::TERM)
-        } else {
-            signal::parse(chosen)
-        }) else {
+        let number = match signal::parse(chosen) {
+            _ if chosen.is_empty() => Some(signal::TERM),
+            // A number of the configuration that no kernel knows reaches nobody, and what is not heard is followed by this.
+            None if options.signal.is_none() => Some(signal::KILL),
+            known => known,
+        };
+        let Some(number) = number else {
             return answer(
                 reply,
                 Err(Error::internal(format!("invalid signal: {chosen}"))),

@@ -120,6 +120,7 @@ fn configured_mount(configured: &MountConfig, index: usize) -> (Mount, Option<Bi
     let access = if configured.readonly { "ro" } else { "rw" };
     match &configured.source {
         MountSource::Bind {
+            path,
             propagation,
             non_recursive,
             ..
@@ -136,7 +137,8 @@ fn configured_mount(configured: &MountConfig, index: usize) -> (Mount, Option<Bi
                 vec![bind, propagation, access]
             };
             (
-                mount(&configured.target, "bind", "", &options),
+                // The path is for the texts of errors; what is mounted is the descriptor.
+                mount(&configured.target, "bind", path, &options),
                 Some(BindSource::Configured(index)),
             )
         }

@@ -19,6 +19,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 /// runc's words around a failure to start, which users and tools know.
 const CREATE_FAILED: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process";
 
+const NOT_A_DIRECTORY: &str = "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+
 /// What a shim gets.
 pub(super) struct Handover<'a> {
     pub(super) prepared: &'a Prepared,
@@ -135,8 +137,16 @@ fn refusal(failure: Failure) -> Failed {
         | FailureKind::Unsupported
         | FailureKind::Internal => 128,
     };
-    Failed {
-        error: Error::from(ShimError::Refused(failure)).prefixed(CREATE_FAILED),
-        exit_code,
-    }
+    let error = Error::from(ShimError::Refused(failure)).prefixed(CREATE_FAILED);
+    let error = if error.message().contains("not a directory") {
+        // dockerd's guess at what is wrong.
+        Error::new(
+            error.kind(),
+            format!("{}: {NOT_A_DIRECTORY}", error.message()),
+        )
+        .with_source(error)
+    } else {
+        error
+    };
+    Failed { error, exit_code }
 }

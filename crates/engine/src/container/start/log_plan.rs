@@ -54,7 +54,7 @@ fn json_file(owner: LogOwner<'_>, log: &LogConfig) -> Result<Log> {
             "max-file" => {
                 let files = value.parse::<i64>().map_err(|_| {
                     Error::invalid(format!(
-                        "failed to initialize logging driver: strconv.Atoi: parsing \"{value}\": invalid syntax"
+                        "failed to create task for container: failed to initialize logging driver: strconv.Atoi: parsing \"{value}\": invalid syntax"
                     ))
                 })?;
                 max_files = u32::try_from(files)
@@ -62,7 +62,7 @@ fn json_file(owner: LogOwner<'_>, log: &LogConfig) -> Result<Log> {
                     .filter(|&files| files > 0)
                     .ok_or_else(|| {
                         Error::invalid(
-                            "failed to initialize logging driver: max-file cannot be less than 1",
+                            "failed to create task for container: failed to initialize logging driver: max-file cannot be less than 1",
                         )
                     })?;
             }
@@ -81,9 +81,6 @@ fn json_file(owner: LogOwner<'_>, log: &LogConfig) -> Result<Log> {
                 )));
             }
         }
-    }
-    if max_files > 1 && max_size.is_none() {
-        return Err(Error::invalid("max-file requires max-size to be set"));
     }
     Ok(Log::JsonFile {
         file: format!("{}-json.log", owner.id),
@@ -213,7 +210,7 @@ fn tag(template: &str, owner: LogOwner<'_>) -> Result<String> {
 
 fn invalid_size(value: &str) -> Error {
     Error::invalid(format!(
-        "failed to initialize logging driver: invalid size: '{value}'"
+        "failed to create task for container: failed to initialize logging driver: invalid size: '{value}'"
     ))
 }
 
@@ -261,7 +258,7 @@ mod tests {
         for (driver, options) in [
             ("json-file", &[("max-size", "x")][..]),
             ("json-file", &[("nope", "1")]),
-            ("json-file", &[("max-file", "2")]),
+            ("json-file", &[("max-file", "0")]),
             ("json-file", &[("max-file", "x")]),
             ("json-file", &[("mode", "x")]),
             ("json-file", &[("max-buffer-size", "1m")]),

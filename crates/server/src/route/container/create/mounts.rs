@@ -315,16 +315,56 @@ fn tmpfs_options(given: &TmpfsOptions) -> Result<Vec<String>, String> {
     Ok(options)
 }
 
+/// What may have a value in the options of a tmpfs, beside `size` and `mode`.
+const TMPFS_VALUES: [&str; 5] = ["uid", "gid", "nr_inodes", "nr_blocks", "mpol"];
+/// What has none.
+const TMPFS_FLAGS: [&str; 33] = [
+    "async",
+    "atime",
+    "bind",
+    "defaults",
+    "dev",
+    "diratime",
+    "dirsync",
+    "exec",
+    "mand",
+    "noatime",
+    "nodev",
+    "nodiratime",
+    "noexec",
+    "nomand",
+    "norelatime",
+    "nostrictatime",
+    "nosuid",
+    "private",
+    "rbind",
+    "relatime",
+    "remount",
+    "ro",
+    "rprivate",
+    "rshared",
+    "rslave",
+    "runbindable",
+    "rw",
+    "shared",
+    "slave",
+    "strictatime",
+    "suid",
+    "sync",
+    "unbindable",
+];
+
 /// `size=1m,mode=755,noexec` of `--tmpfs`.
 fn tmpfs_source(text: &str) -> Result<MountSource> {
     let (mut size_bytes, mut mode, mut options) = (None, None, Vec::new());
+    let unknown = |option: &str| {
+        Error::invalid(format!(
+            "invalid tmpfs option {}",
+            crate::request::quoted(option)
+        ))
+    };
     for option in text.split(',').filter(|option| !option.is_empty()) {
-        let invalid = || {
-            Error::invalid(format!(
-                "invalid tmpfs option {}",
-                crate::request::quoted(option)
-            ))
-        };
+        let invalid = || unknown(option);
         match option.split_once('=') {
             Some(("size", size)) => match tmpfs_size(size) {
                 Some(bytes) => size_bytes = Some(bytes),
@@ -334,6 +374,8 @@ fn tmpfs_source(text: &str) -> Result<MountSource> {
             Some(("mode", text)) => {
                 mode = Some(u32::from_str_radix(text, 8).map_err(|_| invalid())?);
             }
+            Some((key, _)) if !TMPFS_VALUES.contains(&key) => return Err(unknown(key)),
+            None if !TMPFS_FLAGS.contains(&option) => return Err(unknown(option)),
             _ => options.push(option.to_owned()),
         }
     }
