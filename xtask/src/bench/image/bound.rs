@@ -21,55 +21,59 @@ const COMPARED: [(&str, Kind, &str); 5] = [
     ("pull, zstd layers", Kind::Zstd, "pull zstd"),
 ];
 
-/// How far both are from it. `times` gives the medians of the peer and of Gantry.
+/// Medians of one operation.
+pub(super) struct Measured {
+    /// Processor time of the peer's daemon, if it was measured.
+    pub(super) peer_processor: Option<f64>,
+    pub(super) processor: f64,
+    pub(super) took: f64,
+}
+
+/// How far both are from it. `times` gives what was measured of an operation.
 pub(super) fn table(
     content: &Content,
     rounds: usize,
-    times: impl Fn(&str) -> (Option<f64>, Option<f64>),
+    times: impl Fn(&str) -> Option<Measured>,
 ) -> Result<String, String> {
     let mut text = String::from(
-        "Beside decompression and both SHA-256 sums alone, in memory, of the same layers:\n\n\
-         | | alone, one core | alone, two cores | Gantry / one core | Gantry / two cores | dockerd / one core |\n\
-         |---|---|---|---|---|---|\n",
+        "Beside decompression and both SHA-256 sums alone, in memory, of the same layers: processor time in multiples of \
+         that, and Gantry's time in multiples of the time on two cores:\n\n\
+         | | alone, processor time | Gantry | dockerd | alone, time on two cores | Gantry |\n|---|---|---|---|---|---|\n",
     );
     for (name, kind, key) in COMPARED {
-        let (peer, Some(ours)) = times(key) else {
-            continue;
-        };
+        let Some(measured) = times(key) else { continue };
         let (mut one, mut two) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            one.push(alone(content, kind, 1)?);
-            two.push(alone(content, kind, 2)?);
+            one.push(alone(content, kind, 1)?.1);
+            two.push(alone(content, kind, 2)?.0);
         }
         let (one, two) = (median(&one), median(&two));
-        let peer = peer.map_or_else(
-            || "–".to_owned(),
-            |peer| format!("{} times", short(peer / one)),
-        );
+        let peer = measured.peer_processor;
+        let peer = peer.map_or_else(String::new, |peer| format!("{} times", short(peer / one)));
         writeln!(
             text,
-            "| {name} | {} ms | {} ms | {} times | {} times | {peer} |",
+            "| {name} | {} ms | {} times | {peer} | {} ms | {} times |",
             short(one),
+            short(measured.processor / one),
             short(two),
-            short(ours / one),
-            short(ours / two)
+            short(measured.took / two)
         )
         .expect("a string takes any text");
     }
     Ok(text)
 }
 
-/// All layers on so many threads, in milliseconds. Each thread does its share of as many copies as there are threads, so
-/// that none is idle at the end.
-fn alone(content: &Content, kind: Kind, threads: usize) -> Result<f64, String> {
+/// All layers on so many threads: time and processor time in milliseconds. Each thread does its share of as many copies as
+/// there are threads, so that none is idle at the end.
+fn alone(content: &Content, kind: Kind, threads: u32) -> Result<(f64, f64), String> {
     let next = AtomicUsize::new(0);
-    let tasks = content.layers.len() * threads;
+    let copies = usize::try_from(threads).map_err(|e| e.to_string())?;
     let began = Instant::now();
-    let work = || -> io::Result<()> {
+    let work = || -> io::Result<f64> {
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
-            if task >= tasks {
-                return Ok(());
+            if task >= content.layers.len() * copies {
+                return Ok(thread_processor_ms());
             }
             let layer = &content.layers[task % content.layers.len()];
             let plain = decompress(layer.blob(kind), kind)?;
@@ -80,16 +84,22 @@ fn alone(content: &Content, kind: Kind, threads: usize) -> Result<f64, String> {
             }
         }
     };
-    let ended: io::Result<()> = std::thread::scope(|scope| {
+    let used: io::Result<f64> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let panicked = |_| Err(io::Error::other("a thread has panicked"));
-        let mut ended = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
-        ended.try_for_each(|worker| worker.unwrap_or_else(panicked))
+        let ended = workers.into_iter().map(std::thread::ScopedJoinHandle::join);
+        ended.map(|worker| worker.unwrap_or_else(panicked)).sum()
     });
-    ended.map_err(|e| format!("cannot decompress a layer: {e}"))?;
-    #[expect(clippy::cast_precision_loss, reason = "there are few threads")]
-    let copies = threads as f64;
-    Ok(milliseconds(began.elapsed()) / copies)
+    let used = used.map_err(|e| format!("cannot decompress a layer: {e}"))?;
+    let copies = f64::from(threads);
+    Ok((milliseconds(began.elapsed()) / copies, used / copies))
+}
+
+/// Of a thread since it began.
+fn thread_processor_ms() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let time = std::time::Duration::try_from(time).unwrap_or_default();
+    milliseconds(time)
 }
 
 /// Gives the digest of the plain bytes.

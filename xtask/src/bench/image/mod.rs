@@ -9,7 +9,7 @@ mod content;
 mod registry;
 mod side;
 
-use super::daemon::{Daemon, milliseconds};
+use super::daemon::milliseconds;
 use super::report::{self, Goal, Row, median};
 use super::{own, section};
 use crate::Outcome;
@@ -91,7 +91,8 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
         Program::Dockerd(options.peer_root.join("root")),
         Program::Gantry(gantry),
     ];
-    let mut described = None;
+    let machine = super::machine();
+    let mut versions = [None, None];
     let mut times = [Times::new(), Times::new()];
     for round in 0..options.rounds {
         for (name, probe) in GROUPS {
@@ -107,9 +108,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
                 }
                 let side = Side::start(&programs[which], bench.disks)?;
                 probe(&bench, &side, &mut times[which])?;
-                if described.is_none() && (which == 0 || options.is_alone) {
-                    described = Some(describe(&bench, &side.daemon)?);
-                }
+                versions[which] = Some(side.daemon.version()?);
             }
         }
     }
@@ -119,17 +118,20 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Outcome {
     let table = format!(
         "{table}\nProcessor time of the daemon alone, which other work on the machine changes less:\n\n{processor}"
     );
-    let described = described.unwrap_or_default();
+    let described = describe(&bench, &machine, versions.into_iter().flatten());
     println!("{described}\n{table}");
     if options.is_alone {
         return Ok(());
     }
     eprintln!("bench: decompression alone");
+    let of = |times: &Times, key: &str| times.get(key).map(|values| median(values));
     let bounds = bound::table(&content, options.rounds, |name| {
-        (
-            peer.get(name).map(|v| median(v)),
-            ours.get(name).map(|v| median(v)),
-        )
+        let processor = format!("{name}{PROCESSOR}");
+        Some(bound::Measured {
+            peer_processor: of(&peer, &processor),
+            processor: of(&ours, &processor)?,
+            took: of(&ours, name)?,
+        })
     })?;
     println!("{bounds}");
     if options.is_quick || options.only.is_some() {
@@ -177,18 +179,18 @@ fn rows(peer: &Times, ours: &Times, what: &str) -> Vec<Row> {
     all.into_iter().filter(|row| !row.ours.is_empty()).collect()
 }
 
-fn describe(bench: &Bench<'_>, daemon: &Daemon) -> Result<String, String> {
-    let mut text = super::machine();
-    writeln!(text, "- {}", daemon.version()?).expect("a string takes any text");
-    writeln!(text, "- {}", side::decompressor()).expect("a string takes any text");
-    writeln!(text, "- {}", bench.content.describe()).expect("a string takes any text");
-    writeln!(
-        text,
-        "- each group of operations on a new ext4 in a file in {}",
-        bench.disks.display()
-    )
-    .expect("a string takes any text");
-    Ok(text)
+fn describe(bench: &Bench<'_>, machine: &str, versions: impl Iterator<Item = String>) -> String {
+    let mut text = machine.to_owned();
+    let disks = bench.disks.display();
+    let facts = [
+        side::decompressor(),
+        bench.content.describe(),
+        format!("each group of operations on a new ext4 in a file in {disks}"),
+    ];
+    for line in versions.chain(facts) {
+        writeln!(text, "- {line}").expect("a string takes any text");
+    }
+    text
 }
 
 fn load_gzip(bench: &Bench<'_>, side: &Side, times: &mut Times) -> Result<(), String> {
