@@ -20,5 +20,6 @@ mod refusal;
 mod registry;
 mod system;
 mod terminal;
+mod update;
 mod view;
 mod volume;

@@ -1,6 +1,7 @@
 //! What can be asked of a container's actor, and the options of the verbs.
 
 use super::config::Attachment;
+use super::update::ContainerUpdate;
 use crate::network::Network;
 use gantry_base::{ContainerName, Error, ExecId, Result};
 use gantry_shim_protocol as protocol;
@@ -60,6 +61,10 @@ pub(crate) enum Command {
     },
     Network {
         change: NetworkChange,
+        reply: Reply<()>,
+    },
+    Update {
+        update: Box<ContainerUpdate>,
         reply: Reply<()>,
     },
     Processes(Reply<Vec<i32>>),

@@ -380,10 +380,10 @@ fn validate_resources(
     check_memory(&config.resources)?;
     check_cpu(&config.resources, shared.host.processors)?;
     let resources = &mut config.resources;
-    if resources.blkio_weight != 0 && !shared.host.block_io_weight {
-        warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into());
-        resources.blkio_weight = 0;
+    if resources.memory_bytes > 0 && resources.memory_swap_bytes == 0 {
+        resources.memory_swap_bytes = resources.memory_bytes.saturating_mul(2);
     }
+    discard_unsupported(shared, resources, warnings);
     if resources.blkio_weight != 0 && !(10..=1000).contains(&resources.blkio_weight) {
         return Err(Error::invalid("Range of blkio weight is from 10 to 1000"));
     }
@@ -393,17 +393,26 @@ fn validate_resources(
             resources.oom_score_adj
         )));
     }
-    if resources.memory_bytes > 0 && resources.memory_swap_bytes == 0 {
-        resources.memory_swap_bytes = resources.memory_bytes.saturating_mul(2);
+    if resources.oom_kill_disable == Some(true) && resources.memory_bytes == 0 {
+        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
+    }
+    Ok(())
+}
+
+/// What this kernel cannot limit is left out, with a warning.
+pub(super) fn discard_unsupported(
+    shared: &Shared,
+    resources: &mut Resources,
+    warnings: &mut Vec<String>,
+) {
+    if resources.blkio_weight != 0 && !shared.host.block_io_weight {
+        warnings.push("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.".into());
+        resources.blkio_weight = 0;
     }
     if resources.memory_swap_bytes > 0 && !shared.host.swap_limit {
         warnings.push("Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.".into());
         resources.memory_swap_bytes = -1;
     }
-    if resources.oom_kill_disable == Some(true) && resources.memory_bytes == 0 {
-        warnings.push("OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.".into());
-    }
-    Ok(())
 }
 
 fn check_memory(resources: &Resources) -> Result<()> {

@@ -27,6 +27,7 @@ mod spec_devices;
 mod start;
 pub mod stats;
 mod top;
+pub mod update;
 mod verbs;
 pub mod view;
 mod volumes;

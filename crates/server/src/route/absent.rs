@@ -12,10 +12,7 @@ use hyper::Method;
 const NO_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 
 /// What is not there, by method and path.
-const ABSENT: [(Method, &str, Serve<State>); 9] = [
-    (Method::POST, "/containers/{}/update", |_, _| {
-        refuse("docker update")
-    }),
+const ABSENT: [(Method, &str, Serve<State>); 8] = [
     (Method::GET, "/containers/{}/attach/ws", |_, _| {
         refuse("attaching by websocket")
     }),

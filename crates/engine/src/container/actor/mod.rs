@@ -12,6 +12,7 @@ mod network;
 mod publish;
 mod stop;
 mod streams;
+mod update;
 
 use super::command::{Command, ExitStatus, NetworkChange, RemoveOptions, Reply, Start, Stop};
 use super::health::HealthResult;
@@ -47,6 +48,7 @@ pub(super) enum Event {
         generation: u64,
         changed: Box<network::Changed>,
     },
+    Updated(Box<update::Updated>),
     Probed {
         generation: u64,
         result: HealthResult,
@@ -106,6 +108,8 @@ pub(super) struct Actor {
     /// One change at a time; the others wait here.
     network_is_changing: bool,
     network_changes: VecDeque<(NetworkChange, Reply<()>)>,
+    /// Changes of networks wait for it, and it for them, as both change the configuration.
+    is_updating: bool,
 }
 
 impl Actor {
@@ -145,6 +149,7 @@ impl Actor {
             removed: false,
             network_is_changing: false,
             network_changes: VecDeque::new(),
+            is_updating: false,
         };
         if let Some(running) = adopted {
             actor.adopt(*running);
@@ -205,7 +210,10 @@ impl Actor {
                 | Command::Network { .. }
                 | Command::Remove { .. }
         );
-        if self.record.phase == Phase::Starting && waits {
+        let is_update = matches!(command, Command::Update { .. });
+        let is_changing = self.network_is_changing || self.is_updating;
+        if self.record.phase == Phase::Starting && (waits || is_update) || is_changing && is_update
+        {
             self.deferred.push_back(command);
             return;
         }
@@ -242,6 +250,7 @@ impl Actor {
             Command::ExecCheck { reply } => self.on_exec_check(reply),
             Command::KillExec(exec) => self.kill_exec(&exec),
             Command::Network { change, reply } => self.on_network(change, reply),
+            Command::Update { update, reply } => self.on_update(update, reply),
             Command::Processes(reply) => {
                 self.ask(Request::Processes, reply, |answer| match answer {
                     protocol::Reply::Processes(pids) => Some(pids),
@@ -282,6 +291,7 @@ impl Actor {
                 generation,
                 changed,
             } => self.on_network_changed(generation, *changed),
+            Event::Updated(updated) => self.on_updated(*updated),
             Event::Probed { generation, result } => self.on_probed(generation, result),
         }
         if self.record.phase != Phase::Starting {

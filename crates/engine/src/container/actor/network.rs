@@ -25,7 +25,7 @@ pub(in crate::container) struct Changed {
 
 impl Actor {
     pub(super) fn on_network(&mut self, change: NetworkChange, reply: Reply<()>) {
-        if self.network_is_changing {
+        if self.network_is_changing || self.is_updating {
             self.network_changes.push_back((change, reply));
             return;
         }
@@ -92,6 +92,10 @@ impl Actor {
         }
         self.publish();
         answer(reply, result.map(drop));
+        self.next_network_change();
+    }
+
+    pub(super) fn next_network_change(&mut self) {
         if let Some((change, reply)) = self.network_changes.pop_front() {
             self.on_network(change, reply);
         }
@@ -145,7 +149,7 @@ impl Actor {
         Ok(config)
     }
 
-    fn save_config(&mut self, config: Arc<Config>, reply: Reply<()>) {
+    pub(super) fn save_config(&mut self, config: Arc<Config>, reply: Reply<()>) {
         self.record.config = config;
         self.publish();
         let record = self.record.clone();

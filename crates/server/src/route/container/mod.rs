@@ -43,6 +43,7 @@ pub(super) fn add(router: &mut Router<Serve<State>>) {
     route!(router, POST "/containers/{}/kill", kill);
     route!(router, POST "/containers/{}/pause", pause);
     route!(router, POST "/containers/{}/unpause", unpause);
+    route!(router, POST "/containers/{}/update", create::update);
     route!(router, POST "/containers/{}/wait", wait);
     route!(router, POST "/containers/{}/resize", resize);
     route!(router, POST "/containers/{}/attach", attach::attach);

@@ -15,11 +15,13 @@ use crate::response::{self, Response};
 use crate::route::State;
 use crate::version;
 use gantry_api::types::{
-    ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, HostConfig,
+    ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerUpdateResponse,
+    HostConfig,
 };
 use gantry_base::{ContainerName, Error, Result};
 use gantry_engine::container::CreateOptions;
 use gantry_engine::container::config::Config;
+use gantry_engine::container::update::ContainerUpdate;
 use gantry_oci::Platform;
 use hyper::StatusCode;
 use indexmap::IndexMap;
@@ -60,6 +62,24 @@ pub(super) async fn create(state: State, mut request: Request) -> Result<Respons
         warnings: all,
     };
     Ok(response::json(StatusCode::CREATED, &answer))
+}
+
+/// `POST /containers/{}/update`
+pub(super) async fn update(state: State, mut request: Request) -> Result<Response> {
+    let host: HostConfig = request.json().await?;
+    let mut warnings = Vec::new();
+    let update = ContainerUpdate {
+        resources: resources::convert_update(&host, &mut warnings)?,
+        restart: match host.restart_policy.name.as_str() {
+            "" => None,
+            _ => Some(process::restart_policy(&host)?),
+        },
+    };
+    let reference = super::reference(&request)?;
+    warnings.extend(state.engine.containers.update(reference, update).await?);
+    Ok(response::ok(&ContainerUpdateResponse {
+        warnings: (!warnings.is_empty()).then_some(warnings),
+    }))
 }
 
 /// A platform as clients name it.

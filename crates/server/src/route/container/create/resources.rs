@@ -10,6 +10,24 @@ const MEMORY_BYTES_MIN: i64 = 6 * 1024 * 1024;
 /// Limits of a request, and warnings about them.
 pub(super) fn convert(host: &HostConfig, warnings: &mut Vec<String>) -> Result<Resources> {
     check_memory(host).map_err(Error::invalid)?;
+    if host.memory == 0 && host.memory_swap > 0 {
+        return Err(Error::invalid(
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ));
+    }
+    check_and_convert(host, warnings)
+}
+
+/// Of an update: what it does not name may have been set before.
+pub(super) fn convert_update(host: &HostConfig, warnings: &mut Vec<String>) -> Result<Resources> {
+    check_memory(host).map_err(Error::invalid)?;
+    Ok(Resources {
+        pids_limit: host.pids_limit,
+        ..check_and_convert(host, warnings)?
+    })
+}
+
+fn check_and_convert(host: &HostConfig, warnings: &mut Vec<String>) -> Result<Resources> {
     check_cpu(host, warnings).map_err(Error::invalid)?;
     refuse_unsupported(host)?;
     let throttles = |devices: &Option<Vec<ThrottleDevice>>| -> Vec<(String, u64)> {
@@ -83,11 +101,6 @@ fn check_memory(host: &HostConfig) -> Result<(), String> {
     if memory > 0 && swap > 0 && swap < memory {
         return Err(
             "Minimum memoryswap limit should be larger than memory limit, see usage".into(),
-        );
-    }
-    if memory == 0 && swap > 0 {
-        return Err(
-            "You should always set the Memory limit when using Memoryswap limit, see usage".into(),
         );
     }
     if let Some(value) = host.memory_swappiness
