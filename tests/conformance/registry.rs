@@ -1,12 +1,14 @@
 //! Our registry and Debian's `docker-registry`, pushed to and pulled from by docker (through the peer), skopeo and podman, each
 //! unmodified: digests are equal at every step.
 //!
-//! They run outside of a world, since the peer is there; each registry has a port of its own on loopback.
+//! Those with the peer run outside of a world; each registry has a port of its own on loopback.
 
+use gantry_testkit::daemon::Daemon;
 use gantry_testkit::image::{SHELL, import_shell, shell_archive};
 use gantry_testkit::peer::Peer;
-use gantry_testkit::program::{command, find, run, wait_until};
+use gantry_testkit::program::{command, docker, find, run, wait_until};
 use gantry_testkit::registry::{Registry, ask};
+use gantry_testkit::world;
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -228,6 +230,138 @@ fn skopeo_copies_between_both_registries() {
     assert_eq!(gone.status, 404);
 }
 
+/// Runs podman with everything in this home.
+#[track_caller]
+fn run_podman(podman: &Path, conmon: &Path, home: &Path, arguments: &[&str]) -> String {
+    let (root, run_root) = (home.join("root"), home.join("run"));
+    let mut all = vec![
+        "--root",
+        root.to_str().expect("is text"),
+        "--runroot",
+        run_root.to_str().expect("is text"),
+    ];
+    // Nothing is run: a runtime is only asked for.
+    all.extend([
+        "--storage-driver",
+        "vfs",
+        "--events-backend",
+        "none",
+        "--cgroup-manager",
+        "cgroupfs",
+    ]);
+    all.extend([
+        "--runtime",
+        "/bin/true",
+        "--conmon",
+        conmon.to_str().expect("is text"),
+    ]);
+    all.extend(arguments);
+    run(&mut container_tool(podman, home, &all)).ok().to_owned()
+}
+
+#[test]
+fn our_store_stands_between_all_of_them() {
+    if !world::enter("registry::our_store_stands_between_all_of_them") {
+        return;
+    }
+    let (Some(_), Some(skopeo), Some(podman), Some(conmon), Some(theirs)) = (
+        docker(),
+        tool("skopeo"),
+        tool("podman"),
+        tool("conmon"),
+        DebianRegistry::start(),
+    ) else {
+        return;
+    };
+    let home = tempfile::tempdir().expect("is made");
+    let podman = |arguments: &[&str]| run_podman(&podman, &conmon, home.path(), arguments);
+    let skopeo = |from: &str, to: &str| {
+        let (from, to) = (format!("docker://{from}"), format!("docker://{to}"));
+        let words = [
+            "copy",
+            "--all",
+            "--src-tls-verify=false",
+            "--dest-tls-verify=false",
+        ];
+        let words: Vec<&str> = words.into_iter().chain([&from[..], &to[..]]).collect();
+        run(&mut container_tool(&skopeo, home.path(), &words)).ok();
+    };
+    let ours = Registry::start();
+    let mut daemon = Daemon::new("between");
+    assert!(daemon.start(""), "{}", daemon.log_text());
+    let [near, far] = [ours.host(), theirs.address.to_string()];
+    // From one name to another through our store, with the unmodified docker.
+    let through = |from: &str, to: &str, digest: &str| {
+        let pulled = daemon.docker(&["pull", from]);
+        assert!(pulled.ok().contains(digest), "{from}: {}", pulled.stdout);
+        daemon.docker(&["tag", from, to]).ok();
+        let pushed = daemon.docker(&["push", to]);
+        assert!(pushed.ok().contains(digest), "{to}: {}", pushed.stdout);
+    };
+    let start = push_image(&ours, "a/start");
+    through(
+        &format!("{near}/a/start:1"),
+        &format!("{far}/a/store:1"),
+        &start,
+    );
+    assert_eq!(digest(theirs.address, "a/store", "1"), start);
+    skopeo(&format!("{far}/a/store:1"), &format!("{near}/a/skopeo:1"));
+    assert_eq!(digest(address(&ours), "a/skopeo", "1"), start);
+    through(
+        &format!("{near}/a/skopeo:1"),
+        &format!("{far}/a/again:1"),
+        &start,
+    );
+
+    // What podman compresses itself keeps the digest that podman gave it.
+    podman(&[
+        "pull",
+        "--quiet",
+        "--tls-verify=false",
+        &format!("{far}/a/again:1"),
+    ]);
+    let id = podman(&[
+        "image",
+        "inspect",
+        "--format",
+        "{{.Id}}",
+        &format!("{far}/a/again:1"),
+    ]);
+    let made = format!("{near}/a/podman:1");
+    podman(&["push", "--quiet", "--tls-verify=false", &id, &made]);
+    let podmans = digest(address(&ours), "a/podman", "1");
+    through(&made, &format!("{far}/a/podman:1"), &podmans);
+    assert_eq!(digest(theirs.address, "a/podman", "1"), podmans);
+    podman(&["rmi", "--force", &id]);
+    let back = format!("{far}/a/podman:1");
+    assert_eq!(
+        podman(&["pull", "--quiet", "--tls-verify=false", &back]),
+        id
+    );
+
+    // An index with both its platforms.
+    push_image_for(&ours, "a/b", "amd", "amd64");
+    push_image_for(&ours, "a/b", "arm", "arm64");
+    let [list, amd, arm] = ["all", "amd", "arm"].map(|tag| format!("{near}/a/b:{tag}"));
+    daemon
+        .gantry(&["manifest", "create", &list, &amd, &arm])
+        .ok();
+    let index = daemon.gantry(&["manifest", "push", "--purge", &list]);
+    let index = index.ok();
+    skopeo(&list, &format!("{far}/a/b:all"));
+    assert_eq!(digest(theirs.address, "a/b", "all"), index);
+    for platform in ["linux/amd64", "linux/arm64"] {
+        let name = format!("{far}/a/b:all");
+        daemon.docker(&["pull", "--platform", platform, &name]).ok();
+    }
+    through(
+        &format!("{far}/a/b:all"),
+        &format!("{near}/a/whole:1"),
+        index,
+    );
+    assert_eq!(digest(address(&ours), "a/whole", "1"), index);
+}
+
 #[test]
 fn podman_pulls_and_pushes() {
     let (Some(podman), Some(conmon), Some(theirs)) =
@@ -238,34 +372,7 @@ fn podman_pulls_and_pushes() {
     let home = tempfile::tempdir().expect("is made");
     let ours = Registry::start();
     push_image(&ours, "a/start");
-    let (root, run_root) = (home.path().join("root"), home.path().join("run"));
-    let podman = |arguments: &[&str]| {
-        let mut all = vec![
-            "--root",
-            root.to_str().expect("is text"),
-            "--runroot",
-            run_root.to_str().expect("is text"),
-        ];
-        // Nothing is run: a runtime is only asked for.
-        all.extend([
-            "--storage-driver",
-            "vfs",
-            "--events-backend",
-            "none",
-            "--cgroup-manager",
-            "cgroupfs",
-        ]);
-        all.extend([
-            "--runtime",
-            "/bin/true",
-            "--conmon",
-            conmon.to_str().expect("is text"),
-        ]);
-        all.extend(arguments);
-        run(&mut container_tool(&podman, home.path(), &all))
-            .ok()
-            .to_owned()
-    };
+    let podman = |arguments: &[&str]| run_podman(&podman, &conmon, home.path(), arguments);
     let start = format!("{}/a/start:1", ours.host());
     podman(&["pull", "--quiet", "--tls-verify=false", &start]);
     let archive = home.path().join("archive.tar");
