@@ -5,4 +5,5 @@ mod failpoints;
 mod full_disk;
 mod random;
 mod registry;
+mod second;
 mod support;
