@@ -3,6 +3,7 @@
 
 mod failpoints;
 mod full_disk;
+mod interference;
 mod random;
 mod registry;
 mod second;

@@ -81,11 +81,16 @@ pub(crate) fn serves(port: u16) -> bool {
     })
 }
 
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else {
+    let patience = std::time::Duration::from_secs(10);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, patience) else {
         return false;
     };
+    if stream.set_read_timeout(Some(patience)).is_err() {
+        return false;
+    }
     let asked = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
     let mut text = String::new();
     asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.contains("200 OK")

@@ -1,9 +1,34 @@
 //! What the operator chose for this daemon, already parsed and checked by the composition root.
 
+use gantry_base::{Error, Result};
 pub use gantry_registry::client::Proxies;
 use indexmap::IndexMap;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+/// Where subnets come from, and the length of their prefixes.
+pub type AddressPool = (IpNet, u8);
+
+/// Reads a pool and the size of its subnets.
+///
+/// # Errors
+/// If either is none, or the subnets do not fit into the pool.
+pub fn parse_address_pool(base: &str, size: &str) -> Result<AddressPool> {
+    let base: IpNet = base
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid base prefix {base:?}")))?;
+    let size: u8 = size
+        .parse()
+        .map_err(|_| Error::invalid(format!("invalid size value: {size:?} (must be integer)")))?;
+    let base = base.trunc();
+    if !(base.prefix_len()..=base.max_prefix_len()).contains(&size) {
+        return Err(Error::invalid(format!(
+            "subnets of size {size} do not fit into base {base}"
+        )));
+    }
+    Ok((base, size))
+}
 
 /// Settings of one daemon.
 #[derive(Debug, Clone)]
@@ -19,9 +44,9 @@ pub struct Settings {
     /// Whether the bridge is the operator's: it is then used as found and never made or removed.
     pub bridge_is_foreign: bool,
     /// Address and prefix of the default bridge, as `172.17.0.1/16`; none: the first free pool.
-    pub bridge_ip: Option<ipnet::Ipv4Net>,
+    pub bridge_ip: Option<Ipv4Net>,
     /// Range for container addresses inside the bridge's subnet.
-    pub fixed_cidr: Option<ipnet::Ipv4Net>,
+    pub fixed_cidr: Option<Ipv4Net>,
     /// MTU of the default bridge; none: that of the default route.
     pub mtu: Option<u32>,
     /// Whether containers of one network reach each other.
@@ -34,6 +59,8 @@ pub struct Settings {
     pub ip_forward: bool,
     /// Address that published ports bind to by default.
     pub default_host_ip: IpAddr,
+    /// Where the subnets of networks come from, and the lengths of their prefixes; empty: Docker's.
+    pub address_pools: Vec<AddressPool>,
     /// Name servers for containers.
     pub dns: Vec<IpAddr>,
     /// Search domains for containers.
@@ -87,6 +114,33 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Pools of IPv4; Docker's where no pool at all was chosen.
+    pub(crate) fn address_pools_v4(&self) -> Vec<(Ipv4Net, u8)> {
+        if self.address_pools.is_empty() {
+            return gantry_network::ipam::default_pools();
+        }
+        let pools = self
+            .address_pools
+            .iter()
+            .filter_map(|(pool, length)| match pool {
+                IpNet::V4(pool) => Some((*pool, *length)),
+                IpNet::V6(_) => None,
+            });
+        pools.collect()
+    }
+
+    /// Pools of IPv6 that were chosen.
+    pub(crate) fn address_pools_v6(&self) -> Vec<(Ipv6Net, u8)> {
+        let pools = self
+            .address_pools
+            .iter()
+            .filter_map(|(pool, length)| match pool {
+                IpNet::V6(pool) => Some((*pool, *length)),
+                IpNet::V4(_) => None,
+            });
+        pools.collect()
+    }
+
     /// The defaults for these two roots and this shim.
     pub fn new(
         data_root: impl Into<PathBuf>,
@@ -107,6 +161,7 @@ impl Settings {
             masquerade: true,
             ip_forward: true,
             default_host_ip: IpAddr::from([0, 0, 0, 0]),
+            address_pools: Vec::new(),
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),

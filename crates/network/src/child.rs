@@ -7,6 +7,7 @@ use crate::endpoint::Endpoint;
 use crate::link;
 use crate::netlink::{Refusal, Socket};
 use gantry_base::{Context as _, Error, Result};
+use gantry_sys::netns;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -182,6 +183,11 @@ impl Child {
             _ => Error::from(refusal).prefixed(format!("failed to create the {driver} port")),
         }
     }
+}
+
+/// Deletes the link called `name` of `namespace`; false if there is none. For live disconnects of children.
+pub fn remove(namespace: BorrowedFd<'_>, name: &str) -> Result<bool> {
+    netns::run_here(namespace, || link::remove(&mut Socket::route()?, name))?
 }
 
 /// Makes a parent called `name`, and sets it up; one that is there is taken.

@@ -160,11 +160,31 @@ pub fn remove(host: &mut Socket, host_name: &str) -> Result<bool> {
     link::remove(host, host_name)
 }
 
-/// Deletes the link called `container_name` of `namespace`; false if there is none. For live disconnects of children.
-pub fn remove_child(namespace: BorrowedFd<'_>, container_name: &str) -> Result<bool> {
-    netns::run_here(namespace, || {
-        link::remove(&mut Socket::route()?, container_name)
-    })?
+/// Makes the end on the host a port of its bridge again, after that was made anew; false if there is no such link.
+pub fn rejoin(host: &mut Socket, endpoint: &Endpoint) -> Result<bool> {
+    let Some(found) = link::find(host, &endpoint.host_name)? else {
+        return Ok(false);
+    };
+    let mut port = LinkMessage::default();
+    port.header.index = found.index;
+    port.attributes.push(LinkAttribute::Controller(link::index(
+        host,
+        &endpoint.uplink,
+    )?));
+    host.batch([
+        (RouteNetlinkMessage::SetLink(port), 0),
+        (
+            RouteNetlinkMessage::NewLink(endpoint.port_options(false)),
+            0,
+        ),
+    ])
+    .with_context(|| {
+        format!(
+            "cannot make {} a port of its bridge again",
+            endpoint.host_name
+        )
+    })?;
+    Ok(true)
 }
 
 /// Names of the veth ends on the host that begin with `prefix`: what boot compares with the recorded endpoints.

@@ -98,11 +98,11 @@ pub fn next_free_of(
 ///
 /// # Errors
 /// Docker's text if there is none.
-pub fn choose_subnet_v6(prefix: Ipv6Net, used: &[IpNet]) -> Result<Ipv6Net> {
-    prefix
-        .subnets(64)
-        .ok()
-        .and_then(|mut subnets| {
+pub fn choose_subnet_v6(pools: &[(Ipv6Net, u8)], used: &[IpNet]) -> Result<Ipv6Net> {
+    pools
+        .iter()
+        .filter_map(|(pool, length)| pool.subnets((*length).max(pool.prefix_len())).ok())
+        .find_map(|mut subnets| {
             subnets.find(|subnet| overlapping_of(IpNet::V6(*subnet), used).is_none())
         })
         .ok_or_else(|| Error::internal("all predefined address pools have been fully subnetted"))

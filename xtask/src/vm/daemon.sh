@@ -135,6 +135,40 @@ case_network() {
   return 0
 }
 
+case_shared_links() {
+  # Two networks without a parent have a link of their own that leads nowhere; it goes with the network.
+  local driver id
+  for driver in "macvlan" "ipvlan" "ipvlan -o ipvlan_mode=l3"; do
+    id=$(gantry network create -d $driver --subnet 10.77.0.0/24 shared)
+    equal 1 "$(ls /sys/class/net | grep -c "^d[im]-$(echo "$id" | cut -c1-12)\$")" "$driver: parent"
+    gantry run -d --name one --network shared box sleep 1000 >/dev/null
+    gantry run --rm --network shared box ping -c1 -W20 one >/dev/null; equal 0 $? "$driver: by name"
+    gantry rm -f one >/dev/null
+    gantry network rm shared >/dev/null
+    equal 0 "$(ls /sys/class/net | grep -c '^d[im]-')" "$driver: what is left"
+  done
+  # On a link of the host, and on a VLAN of it that is made and goes with the last network that has it.
+  ip link add far type veth && ip link set far up
+  local near
+  near=$(basename "$(dirname "$(grep -lx "$(cat /sys/class/net/far/iflink)" /sys/class/net/*/ifindex)")")
+  ip link set "$near" up && ip address add 10.78.0.1/24 dev far
+  for driver in "macvlan" "ipvlan"; do
+    gantry network create -d $driver -o parent=$near --subnet 10.78.0.0/24 --gateway 10.78.0.1 shared >/dev/null
+    gantry run --rm --network shared box ping -c1 -W10 10.78.0.1 >/dev/null; equal 0 $? "$driver: to the other end"
+    gantry network rm shared >/dev/null
+  done
+  gantry network create -d ipvlan -o ipvlan_mode=l3 -o parent=$near --subnet 10.79.0.0/24 routed >/dev/null
+  equal "default dev eth0 scope link" "$(echo $(gantry run --rm --network routed box ip route | grep default))" "l3: route"
+  gantry network create -d macvlan -o parent=$near.10 --subnet 10.80.0.0/24 tagged >/dev/null
+  gantry network create -d macvlan -o parent=$near.10 --subnet 10.81.0.0/24 tagged2 >/dev/null
+  gantry run --rm --network tagged box true; equal 0 $? vlan
+  gantry network rm tagged >/dev/null
+  equal 1 "$(ls /sys/class/net | grep -c "^$near.10\$")" "vlan of two networks"
+  gantry network rm tagged2 routed >/dev/null
+  equal 0 "$(ls /sys/class/net | grep -c "^$near.10\$")" "vlan of none"
+  ip link delete far
+}
+
 case_life() {
   gantry run -d --name life box sh -c 'trap "echo bye; exit 3" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
   until_true sh -c 'gantry logs life | grep -q ready'

@@ -8,7 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Wanted modules by name; those that they need come along. All of nftables is wanted too.
-const WANTED: [&str; 5] = ["overlay", "veth", "bridge", "br_netfilter", "loop"];
+const WANTED: [&str; 9] = [
+    "overlay",
+    "veth",
+    "bridge",
+    "br_netfilter",
+    "loop",
+    "macvlan",
+    "ipvlan",
+    "dummy",
+    "8021q",
+];
 const WANTED_PREFIXES: [&str; 2] = ["nft_", "nf_"];
 
 /// An unpacked kernel.

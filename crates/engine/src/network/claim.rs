@@ -1,6 +1,6 @@
 //! What a run reserves: addresses as rows whose uniqueness is the reservation, and with them its host ports.
 
-use super::endpoint::EndpointClaim;
+use super::endpoint::{EndpointClaim, host_name_of};
 use super::endpoint_options::free_interface;
 use super::ports::port_protocol;
 use super::record::{Network, Pool};
@@ -369,6 +369,20 @@ fn endpoint_rows(database: &Database, id: &ContainerId) -> Result<Vec<EndpointRo
             })
         });
         rows.and_then(Iterator::collect).map_err(sql_error)
+    })
+}
+
+/// The ends on the host of the links of a network's running containers.
+pub(super) fn host_names(database: &Database, network: &str) -> Result<Vec<String>> {
+    let network = network.to_owned();
+    database.read(move |connection| {
+        let mut statement = connection
+            .prepare("SELECT id FROM endpoint WHERE network = ?1")
+            .map_err(sql_error)?;
+        let names = statement.query_map([&network], |row| {
+            Ok(host_name_of(&row.get::<_, String>(0)?))
+        });
+        names.and_then(Iterator::collect).map_err(sql_error)
     })
 }
 

@@ -324,9 +324,16 @@ fn configured_pool(
 
 fn chosen_pool(is_v6: bool, inner: &Inner, used: &[IpNet], has_gateway: bool) -> Result<Pool> {
     let subnet = if is_v6 {
-        IpNet::V6(ipam::choose_subnet_v6(inner.local_prefix()?, used)?)
+        let mut pools = inner.settings.address_pools_v6();
+        if pools.is_empty() {
+            pools.push((inner.local_prefix()?, 64));
+        }
+        IpNet::V6(ipam::choose_subnet_v6(&pools, used)?)
     } else {
-        IpNet::V4(ipam::choose_subnet(&ipam::default_pools(), used)?)
+        IpNet::V4(ipam::choose_subnet(
+            &inner.settings.address_pools_v4(),
+            used,
+        )?)
     };
     Ok(Pool {
         subnet,

@@ -26,6 +26,15 @@ pub(super) struct Dataplane {
     table: String,
     settings: Settings,
     desired: Desired,
+    bridges: Vec<KeptBridge>,
+}
+
+/// A bridge that is made again if somebody deletes it.
+struct KeptBridge {
+    /// Id of the network.
+    network: String,
+    config: BridgeConfig,
+    is_isolated: bool,
 }
 
 /// The default routes of a namespace: gateway and interface.
@@ -57,11 +66,12 @@ impl Dataplane {
             table,
             settings: settings.clone(),
             desired: Desired::default(),
+            bridges: Vec::new(),
         })
     }
 
     /// Makes the default bridge; its rules are rendered by the caller.
-    pub(super) fn ensure_default_bridge(&mut self) -> Result<BridgeFacts> {
+    pub(super) fn ensure_default_bridge(&mut self, network: &str) -> Result<BridgeFacts> {
         let settings = self.settings.clone();
         let name = settings.bridge.clone();
         let address = choose_address(&mut self.route, &settings)?;
@@ -77,6 +87,11 @@ impl Dataplane {
             };
             bridge::ensure(&mut self.route, &config)
                 .with_context(|| format!("cannot make bridge {name}"))?;
+            self.bridges.push(KeptBridge {
+                network: network.to_owned(),
+                config,
+                is_isolated: !settings.inter_container_communication,
+            });
         }
         self.ensure_forwarding(false)?;
         self.desired.bridges.push(BridgeRules {
@@ -142,6 +157,11 @@ impl Dataplane {
             .with_context(|| format!("cannot make bridge {}", options.interface))?;
         self.ensure_forwarding(network.v6.is_some())?;
         self.forget(&options.interface);
+        self.bridges.push(KeptBridge {
+            network: network.id.clone(),
+            config,
+            is_isolated: !options.allows_inter_container,
+        });
         let subnet = |pool: &Pool| pool.subnet;
         self.desired.bridges.push(BridgeRules {
             name: options.interface.clone(),
@@ -175,6 +195,7 @@ impl Dataplane {
         self.desired
             .bridges
             .retain(|bridge| bridge.name != interface);
+        self.bridges.retain(|kept| kept.config.name != interface);
     }
 
     /// The largest packet that reaches the outside.
@@ -265,7 +286,7 @@ impl Dataplane {
     ) -> Result<()> {
         match link {
             EndpointLink::Pair { host_name } => endpoint::remove(&mut self.route, host_name)?,
-            EndpointLink::Child { interface } => endpoint::remove_child(namespace, interface)?,
+            EndpointLink::Child { interface } => child::remove(namespace, interface)?,
         };
         set_routes(namespace, routes)
     }
@@ -309,7 +330,7 @@ fn choose_address(route: &mut Socket, settings: &Settings) -> Result<Ipv4Net> {
         (None, None) if settings.bridge_is_foreign => Err(Error::invalid(format!(
             "bridge {name} does not exist or has no IPv4 address"
         ))),
-        (None, None) => free_subnet(route),
+        (None, None) => free_subnet(route, settings),
     }
 }
 
@@ -325,7 +346,7 @@ fn set_routes(namespace: BorrowedFd<'_>, routes: &DefaultRoutes) -> Result<()> {
 }
 
 /// Docker's own choice where it is free, else the first free pool.
-fn free_subnet(route: &mut Socket) -> Result<Ipv4Net> {
+fn free_subnet(route: &mut Socket, settings: &Settings) -> Result<Ipv4Net> {
     let used: Vec<IpNet> = route::list(route)?
         .into_iter()
         .map(|route| route.destination)
@@ -337,10 +358,10 @@ fn free_subnet(route: &mut Socket) -> Result<Ipv4Net> {
         }
         IpNet::V6(_) => false,
     };
-    if !used.iter().any(overlaps) {
+    if settings.address_pools.is_empty() && !used.iter().any(overlaps) {
         return Ok(preferred);
     }
-    let subnet = ipam::choose_subnet(&ipam::default_pools(), &used)?;
+    let subnet = ipam::choose_subnet(&settings.address_pools_v4(), &used)?;
     let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
     Ipv4Net::new(first, subnet.prefix_len())
         .map_err(|_| Error::internal("a pool with an impossible prefix"))
@@ -357,6 +378,33 @@ fn remember_forwarding(settings: &Settings, switched_on: bool) -> bool {
 }
 
 impl Dataplane {
+    /// Makes bridges again that somebody deleted, with the links of their containers. `host_names` gives the ends on the host of the
+    /// links of a network.
+    pub(super) fn repair_bridges(
+        &mut self,
+        host_names: impl Fn(&str) -> Result<Vec<String>>,
+    ) -> Result<()> {
+        for kept in &self.bridges {
+            let name = &kept.config.name;
+            if link::find(&mut self.route, name)?.is_some() {
+                continue;
+            }
+            tracing::warn!(bridge = name, "somebody deleted a bridge; making it again");
+            bridge::ensure(&mut self.route, &kept.config)?;
+            for host_name in host_names(&kept.network)? {
+                let port = Endpoint {
+                    host_name,
+                    uplink: name.clone(),
+                    is_isolated: kept.is_isolated,
+                    hairpin: true,
+                    ..Endpoint::default()
+                };
+                endpoint::rejoin(&mut self.route, &port)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Renders again what another program changed or flushed. `published` is asked for only then.
     pub(super) fn repair(
         &mut self,

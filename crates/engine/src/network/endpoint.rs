@@ -31,7 +31,7 @@ pub(crate) struct EndpointClaim {
 impl EndpointClaim {
     /// Name of the end on the host.
     pub(super) fn host_name(&self) -> String {
-        format!("veth{}", &self.id[..7])
+        host_name_of(&self.id)
     }
 
     pub(super) fn link(&self) -> EndpointLink {
@@ -103,6 +103,10 @@ impl EndpointClaim {
             asked: self.asked.clone(),
         }
     }
+}
+
+pub(super) fn host_name_of(endpoint: &str) -> String {
+    format!("veth{}", endpoint.get(..7).unwrap_or(endpoint))
 }
 
 fn with_prefix(pool: Option<&Pool>, address: Option<IpAddr>) -> Option<IpNet> {

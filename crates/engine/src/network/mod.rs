@@ -118,7 +118,7 @@ impl Networks {
         let mut dataplane = Dataplane::open(settings, table)?;
         let bridge = match settings.bridge.as_str() {
             "none" => None,
-            _ => Some(dataplane.ensure_default_bridge()?),
+            _ => Some(dataplane.ensure_default_bridge(&ids[0].1)?),
         };
         let default_mtu = dataplane.default_mtu()?;
         let mut networks = BTreeMap::new();
@@ -262,14 +262,16 @@ impl Networks {
         self.wait(move |dataplane| dataplane.render(&published))
     }
 
-    /// Renders the rules again if another program changed or flushed them; called every few seconds. Without them the switch that
+    /// Makes deleted bridges again, and renders the rules again if another program changed or flushed them; called every few seconds. Without them the switch that
     /// lets published ports answer on loopback stands unguarded.
     pub(crate) fn repair(&self) {
         let database = self.inner.database.clone();
         self.run(move |dataplane| {
-            let repaired = dataplane.repair(|| claim::all_published(&database));
+            let repaired = dataplane
+                .repair_bridges(|network| claim::host_names(&database, network))
+                .and_then(|()| dataplane.repair(|| claim::all_published(&database)));
             if let Err(error) = repaired {
-                tracing::error!(%error, "cannot check or repair the firewall rules");
+                tracing::error!(%error, "cannot check or repair bridges and firewall rules");
             }
         });
     }

@@ -11,6 +11,8 @@ pub(crate) enum Kind {
     List,
     /// An object in the file, `name=value` as a flag.
     Map,
+    /// A list of objects in the file, repeated flags of `member=value,…`.
+    Pools,
     /// An object or list that only the file can say.
     Document,
 }
@@ -58,7 +60,7 @@ const fn short(name: &'static str, flag: &'static str, short: char, kind: Kind, 
 }
 
 use Fate::{Kept, Only, Refused, Used};
-use Kind::{Bool, Document, List, Map, Number, Text};
+use Kind::{Bool, Document, List, Map, Number, Pools, Text};
 
 const OFF: Fate = Only(&["false"]);
 
@@ -175,12 +177,7 @@ pub(crate) const KEYS: &[Key] = &[
         Text,
         Only(&[""]),
     ),
-    key(
-        "default-address-pools",
-        "default-address-pool",
-        List,
-        Refused,
-    ),
+    key("default-address-pools", "default-address-pool", Pools, Used),
     key("default-network-opts", "default-network-opt", Map, Refused),
     key("dns", "dns", List, Used),
     key("dns-opts", "dns-opt", List, Used),

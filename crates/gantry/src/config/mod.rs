@@ -164,6 +164,12 @@ impl Options {
             .collect()
     }
 
+    /// Members that are not just strings.
+    pub(crate) fn items(&self, name: &str) -> Vec<Value> {
+        let items = self.values.get(name).and_then(Value::as_array);
+        items.cloned().unwrap_or_default()
+    }
+
     pub(crate) fn map(&self, name: &str) -> Vec<(String, Value)> {
         let items = self.values.get(name).and_then(Value::as_object);
         items
@@ -218,6 +224,7 @@ fn check_kind(key: &Key, value: &Value) -> Result<()> {
         Kind::List => value
             .as_array()
             .is_some_and(|items| key.fate == Fate::Refused || items.iter().all(Value::is_string)),
+        Kind::Pools => value.is_array(),
         Kind::Map => value.is_object(),
         Kind::Document => true,
     };
@@ -321,7 +328,7 @@ fn command(program: &str) -> Command {
                 .require_equals(true)
                 .default_missing_value("true")
                 .action(ArgAction::Set),
-            Kind::List | Kind::Map => arg.num_args(1).action(ArgAction::Append),
+            Kind::List | Kind::Map | Kind::Pools => arg.num_args(1).action(ArgAction::Append),
             Kind::Text | Kind::Number | Kind::Document => arg
                 .num_args(1)
                 .allow_negative_numbers(true)
@@ -371,7 +378,7 @@ fn read_flags(matches: &ArgMatches) -> Result<BTreeMap<&'static str, Value>> {
             Kind::Bool => Value::Bool(parse_bool(last).ok_or_else(invalid)?),
             Kind::Number => Value::from(last.parse::<i64>().map_err(|_| invalid())?),
             Kind::Text | Kind::Document => Value::from(last.as_str()),
-            Kind::List => given
+            Kind::List | Kind::Pools => given
                 .iter()
                 .map(|item| Value::from(item.as_str()))
                 .collect(),

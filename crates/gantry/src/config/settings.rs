@@ -3,7 +3,7 @@
 use super::Options;
 use gantry_base::{Error, Result};
 use gantry_engine::container::config::Ulimit;
-use gantry_engine::settings::{Proxies, Settings, parse_size};
+use gantry_engine::settings::{AddressPool, Proxies, Settings, parse_address_pool, parse_size};
 use serde_json::Value;
 use std::net::IpAddr;
 use std::path::Path;
@@ -123,6 +123,11 @@ fn network(options: &Options, settings: &mut Settings) -> Result<()> {
     settings.ip_forward = switch("ip-forward", true);
     settings.masquerade = switch("ip-masq", true);
     settings.firewall = switch("iptables", true);
+    settings.address_pools = options
+        .items("default-address-pools")
+        .iter()
+        .map(address_pool)
+        .collect::<Result<_>>()?;
     settings.dns = options
         .list("dns")
         .iter()
@@ -201,6 +206,45 @@ fn check_features(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// `base=10.0.0.0/8,size=24` as a flag, an object with the same members in the file.
+fn address_pool(value: &Value) -> Result<AddressPool> {
+    let invalid = |why: String| Error::invalid(format!("invalid default-address-pools: {why}"));
+    let fields: Vec<(String, String)> = match value {
+        Value::String(text) => text
+            .split(',')
+            .map(|field| {
+                let pair = field.split_once('=').ok_or_else(|| {
+                    invalid(format!("invalid field '{field}' must be a key=value pair"))
+                })?;
+                Ok((pair.0.to_lowercase(), pair.1.to_owned()))
+            })
+            .collect::<Result<_>>()?,
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| {
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                (key.to_lowercase(), text)
+            })
+            .collect(),
+        _ => return Err(bad("default-address-pools", &value.to_string())),
+    };
+    if let Some((key, text)) = fields
+        .iter()
+        .find(|(key, _)| !["base", "size"].contains(&key.as_str()))
+    {
+        return Err(invalid(format!("unexpected key '{key}' in '{key}={text}'")));
+    }
+    let field = |name: &str| fields.iter().find(|(key, _)| key == name);
+    match (field("base"), field("size")) {
+        (Some((_, base)), Some((_, size))) => {
+            parse_address_pool(base, size).map_err(|error| invalid(error.to_string()))
+        }
+        _ => Err(invalid("base and size are both needed".to_owned())),
+    }
+}
+
 /// `nofile=1024:2048` as a flag, Docker's object in the file.
 fn ulimit((name, value): &(String, Value)) -> Result<Ulimit> {
     let limits = match value {
@@ -237,4 +281,43 @@ fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T> {
 
 fn bad(name: &str, value: &str) -> Error {
     Error::invalid(format!("invalid value for {name}: {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn address_pools_are_objects_or_pairs() {
+        let shown = |value: Value| match address_pool(&value) {
+            Ok((base, size)) => format!("{base} {size}"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(shown(json!("base=10.0.0.1/8,size=24")), "10.0.0.0/8 24");
+        assert_eq!(
+            shown(json!({"base": "fd00::/48", "size": 64})),
+            "fd00::/48 64"
+        );
+        for (value, text) in [
+            (
+                json!("base"),
+                "invalid field 'base' must be a key=value pair",
+            ),
+            (json!("foo=1"), "unexpected key 'foo' in 'foo=1'"),
+            (json!("base=10.0.0.0/8"), "base and size are both needed"),
+            (json!("base=x,size=24"), "invalid base prefix \"x\""),
+            (
+                json!({"base": "10.0.0.0/8", "size": "x"}),
+                "invalid size value: \"x\" (must be integer)",
+            ),
+            (
+                json!({"base": "10.0.0.0/8", "size": 4}),
+                "subnets of size 4 do not fit into base 10.0.0.0/8",
+            ),
+        ] {
+            let text = format!("invalid default-address-pools: {text}");
+            assert_eq!(shown(value), text);
+        }
+    }
 }

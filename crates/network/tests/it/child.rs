@@ -49,8 +49,8 @@ fn macvlans_of_a_parent_reach_each_other_or_not_by_their_mode() {
             }
             // Nothing of them is a link of the host, and a live disconnect takes one away.
             assert_eq!(link::list(&mut world.host).expect("can list"), before);
-            assert!(endpoint::remove_child(one.fd(), "eth0").expect("can be removed"));
-            assert!(!endpoint::remove_child(one.fd(), "eth0").expect("is gone"));
+            assert!(child::remove(one.fd(), "eth0").expect("can be removed"));
+            assert!(!child::remove(one.fd(), "eth0").expect("is gone"));
         }
     });
 }
@@ -73,7 +73,7 @@ fn a_macvlan_is_attached_live_with_further_addresses_and_settings() {
         let value =
             web.run(|| std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth1/log_martians"));
         assert_eq!(value.expect("is there").trim(), "1");
-        assert!(endpoint::remove_child(web.fd(), "eth1").expect("can be removed"));
+        assert!(child::remove(web.fd(), "eth1").expect("can be removed"));
         endpoint.sysctls = vec![("ipv4/conf/eth1/nosuch".into(), "1".into())];
         endpoint.host_name = "vethx".to_owned();
         let error =

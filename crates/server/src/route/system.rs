@@ -8,8 +8,8 @@ use crate::router::Router;
 use crate::time;
 use crate::version::Lowered as _;
 use gantry_api::types::{
-    Commit, ComponentVersion, FirewallInfo, IndexInfo, PluginsInfo, RegistryServiceConfig, Runtime,
-    SwarmInfo, SystemInfo, SystemVersion,
+    Commit, ComponentVersion, FirewallInfo, IndexInfo, NetworkAddressPool, PluginsInfo,
+    RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,
 };
 use gantry_api::{MAX_VERSION, MIN_VERSION};
 use gantry_base::Result;
@@ -147,6 +147,14 @@ fn wire(view: &SystemView, listeners: usize) -> SystemInfo {
             driver: "nftables".into(),
             info: Vec::new(),
         }),
+        default_address_pools: settings
+            .address_pools
+            .iter()
+            .map(|(base, size)| NetworkAddressPool {
+                base: base.to_string(),
+                size: i64::from(*size),
+            })
+            .collect(),
         cdi_spec_dirs: Vec::new(),
         ..host_info(view)
     }
