@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// What a guest says when every case passed; see `machine.rs` and `daemon.sh`.
 const PASSED: &str = "machine: all cases passed";
 /// A guest without hardware help is slow, and the host may be busy.
-const TIMEOUT: Duration = Duration::from_mins(10);
+const TIMEOUT: Duration = Duration::from_mins(20);
 
 /// Runs one guest and shows what it prints; whether every case passed. `arguments` are for its first process.
 pub(super) fn boot(kernel: &Path, image: &Path, arguments: &str) -> Result<bool, String> {
