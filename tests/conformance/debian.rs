@@ -6,13 +6,26 @@ use crate::pair::Pair;
 use gantry_testkit::daemon::Daemon;
 use gantry_testkit::debian::{self, IMAGE};
 use gantry_testkit::lan::{self, NEIGHBOUR, Neighbour, WORLD};
-use gantry_testkit::program::{docker, run, wait_until};
+use gantry_testkit::program::{command, docker, run, wait_until};
 use gantry_testkit::world;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+/// What containers have of their own, and the two mounts of this one.
+const OWN: [&str; 10] = [
+    "proc",
+    "sys",
+    "dev",
+    "etc/hosts",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/mtab",
+    ".dockerenv",
+    "gnu",
+    "tree.py",
+];
 const NGINX: [&str; 3] = ["nginx", "-g", "daemon off;"];
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -44,6 +57,57 @@ fn services_and_packages() {
         daemon.docker(&["rm", "-f", name]).ok();
     }
     daemon.assert_clean("the services");
+}
+
+#[test]
+fn unpacked_as_gnu_tar_unpacks_it() {
+    if !world::enter("debian::unpacked_as_gnu_tar_unpacks_it") {
+        return;
+    }
+    let (Some(_), Some(archive)) = (docker(), debian::archive()) else {
+        return;
+    };
+    let mut daemon = Daemon::new("debian-tree");
+    assert!(daemon.start(""), "the daemon died:\n{}", daemon.log_text());
+    import(&daemon, &archive);
+    // On the daemon's own disk: overlay and tmpfs keep less.
+    let folder = daemon.root().join("gnu");
+    std::fs::create_dir(&folder).expect("is made");
+    let mut tar = command(
+        "tar",
+        ["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"],
+    );
+    tar.arg(&archive).arg("-C").arg(&folder);
+    run(&mut tar).ok();
+    let script = daemon.root().join("tree.py");
+    std::fs::write(&script, include_str!("tree.py")).expect("is written");
+    let list = |root: &str| {
+        let mounts = [
+            format!("{}:/gnu:ro", folder.display()),
+            format!("{}:/tree.py:ro", script.display()),
+        ];
+        let mut words = vec![
+            "run",
+            "--rm",
+            "--privileged",
+            "-v",
+            &mounts[0],
+            "-v",
+            &mounts[1],
+        ];
+        words.extend([IMAGE, "python3", "/tree.py", root]);
+        words.extend(OWN);
+        daemon.docker(&words).ok().to_owned()
+    };
+    let (ours, theirs) = (list("/"), list("/gnu/"));
+    let only = |one: &str, other: &str| -> Vec<String> {
+        let known: std::collections::BTreeSet<&str> = other.lines().collect();
+        let missing = one.lines().filter(|line| !known.contains(line));
+        missing.take(10).map(str::to_owned).collect()
+    };
+    assert!(ours.lines().count() > 1000, "{ours}");
+    assert_eq!(only(&ours, &theirs), only(&theirs, &ours));
+    daemon.assert_clean("the listing");
 }
 
 fn import(daemon: &Daemon, archive: &Path) {
