@@ -55,3 +55,23 @@ impl Limits {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grows_beyond_all_proportion_is_refused() {
+        let limits = Limits::default();
+        let free = limits.inflate_free_bytes;
+        assert!(limits.check_inflated(free, 1).is_ok());
+        assert!(limits.check_inflated(free + 1, free).is_ok());
+        let refused = limits.check_inflated(free + 1, 1).expect_err("is a bomb");
+        assert!(refused.message().contains("out of all proportion"));
+        assert!(
+            limits
+                .check_inflated(limits.layer_bytes + 1, limits.layer_bytes)
+                .is_err()
+        );
+    }
+}
