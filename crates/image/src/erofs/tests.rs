@@ -2,7 +2,7 @@
 
 use super::{Outcome, mount, write};
 use crate::Limits;
-use crate::tar::EntryKind;
+use crate::tar::{Entry, EntryKind};
 use crate::unpack::tests::{
     Random, World, archive, classic_attacks, entry, file, link, random_member,
 };
@@ -301,4 +301,28 @@ fn what_is_too_large_for_an_index_is_told() {
         Ok(Outcome::Written(_)) => panic!("was written"),
         Err(error) => panic!("{error}"),
     }
+}
+
+#[test]
+fn limits_stop_what_would_fill_the_disk() {
+    let world = World::new();
+    let path = world.folder().join("layer.erofs");
+    let layer = std::fs::File::create_new(path).expect("is made");
+    let refusal = |members: &[Entry], limits: Limits| {
+        let written = write(&archive(members)[..], &layer, &limits);
+        written.err().expect("is refused").message().to_owned()
+    };
+    let many: Vec<_> = (0..20).map(|index| file(&format!("f{index}"), 0)).collect();
+    let entries = Limits {
+        layer_entries: 10,
+        ..Limits::default()
+    };
+    assert!(refusal(&many, entries).contains("entries"));
+    let long = Limits {
+        layer_bytes: 1000,
+        ..Limits::default()
+    };
+    assert!(refusal(&[file("f", 1001)], long).contains("longer than a layer"));
+    let endless = [link("loop", EntryKind::Symlink, "loop"), file("loop/f", 0)];
+    assert!(refusal(&endless, Limits::default()).contains("symbolic links"));
 }

@@ -271,5 +271,6 @@ mod tests {
         let map = parsed.expect("is valid").sparse.map;
         assert_eq!(map.expect("is there").len(), 2);
         assert!(Extensions::parse(&records(&[("GNU.sparse.map", "0,1,9")]), 4).is_err());
+        assert!(Extensions::parse(&records(&[("GNU.sparse.map", "0,1,9,1")]), 1).is_err());
     }
 }

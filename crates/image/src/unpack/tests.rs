@@ -493,6 +493,15 @@ fn limits_stop_what_would_fill_the_disk() {
     );
     world.clear();
     let limits = Limits {
+        layer_bytes: 1000,
+        ..Limits::default()
+    };
+    let error = world
+        .unpack_within(&archive(&[file("f", 1001)]), &limits)
+        .expect_err("is too long");
+    assert!(error.message().contains("longer than a layer"), "{error}");
+    world.clear();
+    let limits = Limits {
         free_bytes_min: u64::MAX,
         ..Limits::default()
     };
