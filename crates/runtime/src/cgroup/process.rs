@@ -13,6 +13,8 @@ use super::{Cgroup, freezer};
 
 /// Where the processes are listed, best first: hierarchies that a container is not told about are never split by it.
 const LISTED_IN: [&str; 5] = ["pids", "freezer", "devices", "memory", "cpu"];
+/// How many processes there may be.
+const LIMIT: &str = "pids.max";
 /// How long processes that fork faster than they are killed are chased.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -124,6 +126,23 @@ pub(super) fn kill(cgroup: &Cgroup) -> Result<bool> {
         None if !legacy => return Ok(false),
         _ => {}
     }
+    // Who forks faster than the freezer looks, on processors that it keeps busy, would be chased for minutes.
+    let limit = cgroup
+        .controller("pids")
+        .ok()
+        .and_then(|dir| Some((dir.try_read(LIMIT).ok()?, dir)));
+    if let Some((_, dir)) = &limit {
+        // Gone with its last process, or not ours to write: the freezer will do.
+        let _ = dir.try_write(LIMIT, "0");
+    }
+    let killed = kill_one_by_one(cgroup);
+    if let Some((before, dir)) = &limit {
+        let _ = dir.try_write(LIMIT, before.trim());
+    }
+    killed
+}
+
+fn kill_one_by_one(cgroup: &Cgroup) -> Result<bool> {
     let started = Instant::now();
     loop {
         let pids = list(cgroup)?;
